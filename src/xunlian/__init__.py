@@ -1,0 +1,44 @@
+"""Xunlian 迅练: train a language model of your own from raw text, fast."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that has it. Nothing is imported before it is used, so that
+# `import xunlian` and `xunlian --help` answer at once.
+_PUBLIC = {
+    "XunlianError": "xunlian.errors",
+    "InputError": "xunlian.errors",
+    "Recipe": "xunlian.recipe",
+    "load_recipe": "xunlian.recipe",
+    "prepare": "xunlian.commands.prepare",
+    "train": "xunlian.commands.train",
+    "evaluate": "xunlian.commands.evaluate",
+    "generate": "xunlian.commands.generate",
+    "load": "xunlian.commands.generate",
+    "info": "xunlian.commands.info",
+    "doctor": "xunlian.commands.doctor",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from xunlian.commands.doctor import doctor
+    from xunlian.commands.evaluate import evaluate
+    from xunlian.commands.generate import generate, load
+    from xunlian.commands.info import info
+    from xunlian.commands.prepare import prepare
+    from xunlian.commands.train import train
+    from xunlian.errors import InputError, XunlianError
+    from xunlian.recipe import Recipe, load_recipe
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'xunlian' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,175 @@
+"""Recipes from files and overrides, and back to TOML.
+
+A recipe is the name of a shipped one, a TOML file, or nothing but overrides. Later wins:
+defaults, then the file, then each `key=value`.
+"""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from xunlian.errors import InputError, did_you_mean
+from xunlian.recipe.settings import Recipe
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that ships with Xunlian."""
+    folder = Path(str(resources.files("xunlian.recipe") / "shipped"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(recipe: "str | Path | Recipe", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe named by a file, by a shipped name, or given, with `overrides` applied.
+
+    Raises:
+        InputError: no such recipe, no TOML, an unknown key, or a value of the wrong type.
+    """
+    if isinstance(recipe, Recipe):
+        name, values = "recipe", recipe.model_dump(exclude_unset=True)
+    else:
+        path = _find(str(recipe))
+        name, values = str(recipe), read_toml(path)
+    for override in overrides:
+        _apply(values, override)
+    return validate(values, name)
+
+
+def recipe_name(recipe: "str | Path | Recipe") -> str:
+    """A short name for run folders: that of the file, or 'run'."""
+    return "run" if isinstance(recipe, Recipe) else Path(recipe).stem
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not a valid TOML file: {error}.") from error
+
+
+def validate(values: dict[str, Any], name: str) -> Recipe:
+    """Raises InputError with the first thing that is wrong in `values`."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{name}: {_explain(error)}") from error
+
+
+def _find(recipe: str) -> Path:
+    if Path(recipe).is_file():
+        return Path(recipe)
+    shipped = shipped_recipes()
+    if recipe in shipped:
+        return shipped[recipe]
+    raise InputError(
+        f"No recipe '{recipe}': neither a file nor a shipped recipe."
+        f"{did_you_mean(recipe, shipped)} `xunlian recipe list` shows the shipped ones."
+    )
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set `table.key=value` in nested dicts. The value is TOML when it reads as such, else text."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals:
+        raise InputError(f"'{override}' is no override; write key=value, for example "
+                         "training.budget=5min.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    known = list(fields())
+    if key not in known and not any(name.startswith(key + ".") for name in known):
+        raise InputError(f"Unknown key '{key}'.{_nearest_key(key)} "
+                         "`xunlian recipe --explain` lists all keys.")
+    for table in tables:
+        values = values.setdefault(table, {})
+    values[last] = value if last not in _text_fields() or isinstance(value, str) else text
+
+
+def _text_fields() -> set[str]:
+    """Fields that hold text, so that `model.size=10000000` and `corpus.val=0.1` stay text."""
+    return {name.rsplit(".", 1)[-1] for name, field in fields().items()
+            if str in (field.annotation, *get_args(field.annotation))}
+
+
+def fields(table: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
+    """Dotted name -> field of every setting of a recipe."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in table.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= fields(field.annotation, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field
+    return found
+
+
+def _nearest_key(key: str) -> str:
+    known = list(fields())
+    same_name = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    if same_name:
+        return f" Did you mean '{same_name[0]}'?"
+    return did_you_mean(key, known)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        return (f"unknown key '{key}'.{_nearest_key(key)} "
+                "`xunlian recipe --explain` lists all keys.")
+    reason = first["msg"].removeprefix("Value error, ")
+    field = fields().get(key)
+    about = f" {key}: {field.description}" if field and field.description else ""
+    return f"{key} = {first['input']!r}: {reason[0].lower()}{reason[1:]}.{about}"
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML, every value that is not None written out."""
+    return "\n".join(_toml_lines(recipe)) + "\n"
+
+
+def _toml_lines(table: BaseModel, prefix: str = "") -> Iterator[str]:
+    inner = []
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        if isinstance(value, BaseModel):
+            inner.append((name, value))
+        elif value is not None:
+            yield f"{name} = {_toml_value(value)}"
+    for name, value in inner:
+        yield ""
+        yield f"[{prefix}{name}]"
+        yield from _toml_lines(value, f"{prefix}{name}.")
+
+
+def _toml_value(value: Any) -> str:
+    import json
+
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value)
+
+
+def type_name(field: FieldInfo) -> str:
+    """How a field's type reads in the help."""
+    def name(annotation: Any) -> str:
+        arguments = [a for a in get_args(annotation) if a not in (NoneType, Ellipsis)]
+        if annotation in (str, int, float, bool):
+            return {str: "text", int: "whole number", float: "number", bool: "true or false"}[
+                annotation]
+        if arguments and all(isinstance(a, str) for a in arguments):
+            return " | ".join(arguments)
+        if getattr(annotation, "__origin__", None) is tuple:
+            return f"list of {name(arguments[0])}"
+        return " or ".join(name(a) for a in arguments)
+
+    return name(field.annotation)
