@@ -1,0 +1,149 @@
+"""The decoder: a causal language model over one stream of tokens.
+
+Notable ideas:
+- Two layouts that mainstream engines load without custom code: Qwen3 (RMSNorm, rotary positions,
+  QK-norm, SwiGLU; arXiv 2505.09388) and GPT-2 (LayerNorm, learned positions, GELU, biases).
+- Output projections of every block start at zero, so that each block starts as the identity
+  (arXiv 2203.03466 section D.2), which is worth about a tenth of the training.
+- `forward` stops before the output head: the loss (losses.py) takes the head in chunks.
+
+Shapes: B batch, L length, D model width, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xunlian.models.attention import CausalSelfAttention
+from xunlian.models.layers import GELUMLP, Linear, SwiGLU, make_norm, rotary_table
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """All that fixes the shape and the mathematics of a decoder."""
+
+    architecture: Literal["qwen3", "gpt2"]
+    vocab_size: int
+    depth: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    mlp_width: int
+    context: int
+    tied: bool
+    rope_theta: float = 10_000.0
+    norm_epsilon: float = 1e-6
+
+    @property
+    def is_gpt2(self) -> bool:
+        return self.architecture == "gpt2"
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)). (B, L, D) -> (B, L, D)"""
+
+    def __init__(self, config: DecoderConfig, dropout: float):
+        super().__init__()
+        norm = "layer" if config.is_gpt2 else "rms"
+        mlp = GELUMLP if config.is_gpt2 else SwiGLU
+        self.attention_norm = make_norm(norm, config.width, config.norm_epsilon)
+        self.attention = CausalSelfAttention(
+            width=config.width,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_width=config.head_width,
+            bias=config.is_gpt2,
+            qk_norm=not config.is_gpt2,
+            epsilon=config.norm_epsilon,
+        )
+        self.mlp_norm = make_norm(norm, config.width, config.norm_epsilon)
+        self.mlp = mlp(config.width, config.mlp_width, bias=config.is_gpt2)
+        self.dropout = dropout
+
+    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor] | None, form: str) -> Tensor:
+        x_BLD = x_BLD + self._drop(self.attention(self.attention_norm(x_BLD), rotary, form))
+        return x_BLD + self._drop(self.mlp(self.mlp_norm(x_BLD)))
+
+    def _drop(self, x_BLD: Tensor) -> Tensor:
+        return F.dropout(x_BLD, self.dropout) if self.training and self.dropout else x_BLD
+
+
+class Decoder(nn.Module):
+    """Tokens in, hidden states out; `head_weight` turns these into logits."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: DecoderConfig, dropout: float = 0.0):
+        super().__init__()
+        self.config = config
+        self.dropout = dropout
+        self.attention_form = "sdpa"
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Embedding(config.context, config.width) if config.is_gpt2 else None
+        self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.depth))
+        self.norm = make_norm("layer" if config.is_gpt2 else "rms", config.width,
+                              config.norm_epsilon)
+        self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
+        if not config.is_gpt2:
+            cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D)"""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def forward(self, tokens_BL: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Hidden states (B, L, D) of type `dtype`, normalized, ready for the output head.
+
+        `tokens_BL` holds token ids; L may not exceed the context.
+        """
+        length = tokens_BL.shape[1]
+        assert length <= self.config.context
+        x_BLD = self.embedding(tokens_BL)
+        rotary = None
+        if self.positions is not None:
+            x_BLD = x_BLD + self.positions.weight[:length]
+        else:
+            rotary = (self.cos[:length], self.sin[:length])
+        x_BLD = x_BLD.to(dtype)
+        if self.training and self.dropout:
+            x_BLD = F.dropout(x_BLD, self.dropout)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, rotary, self.attention_form)
+        return self.norm(x_BLD)
+
+    def logits(self, tokens_BL: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Logits (B, L, V), whole: for tests and short texts; training and evaluation chunk them."""
+        hidden_BLD = self(tokens_BL, dtype)
+        return F.linear(hidden_BLD, self.head_weight.to(dtype)).float()
+
+
+@torch.no_grad()
+def initialize(model: Decoder, generator: torch.Generator) -> None:
+    """Draw all weights anew, in a fixed order, from `generator`.
+
+    Matrices are normal with variance 1 / inputs; what writes into the residual stream starts at
+    zero, and so does an untied head, so the first loss is log(V).
+    """
+    config = model.config
+    for name, parameter in model.named_parameters():
+        if name.endswith(("output.weight", "head.weight", "bias")):
+            parameter.zero_()
+        elif name.startswith(("embedding", "positions")):
+            # A tied embedding is also the head: its logits must start small.
+            parameter.normal_(0, 0.02 if config.tied else EMBEDDING_STD, generator=generator)
+        elif parameter.ndim == 2:
+            parameter.normal_(0, 1 / math.sqrt(parameter.shape[1]), generator=generator)
+        else:
+            parameter.fill_(1.0)
+
+
+EMBEDDING_STD = 0.5

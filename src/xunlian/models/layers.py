@@ -1,0 +1,104 @@
+"""The parts that every network here is built from.
+
+Notable ideas:
+- Weights are fp32; a layer casts them to the type of its input, so the *activations* carry the
+  compute precision, and a compiler fuses the casts. No autocast, no second copy of the weights.
+- RMSNorm (arXiv 1910.07467), rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202).
+
+Shapes: B batch, L length, D model width, H heads, K width of a head, F feed-forward width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose weights follow the type of the input. (..., in) -> (..., out)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+def joined_linear(x: Tensor, layers: list[Linear]) -> Tensor:
+    """One matrix product for several layers with the same input: their outputs side by side.
+
+    The weights are joined while they are cast, which costs nothing more than the cast.
+    """
+    weight = torch.cat([layer.weight for layer in layers]).to(x.dtype)
+    bias = None
+    if layers[0].bias is not None:
+        bias = torch.cat([layer.bias for layer in layers]).to(x.dtype)
+    return F.linear(x, weight, bias)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension, computed in fp32."""
+
+    def __init__(self, width: int, epsilon: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
+        return (wide * scale * self.weight).to(x.dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` computed in fp32 whatever the type of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps)
+        return wide.to(x.dtype)
+
+
+def make_norm(kind: str, width: int, epsilon: float) -> nn.Module:
+    """`kind` is 'rms' or 'layer'."""
+    return RMSNorm(width, epsilon) if kind == "rms" else LayerNorm(width, eps=epsilon)
+
+
+class SwiGLU(nn.Module):
+    """silu(x gate) * (x up), projected back. (B, L, D) -> (B, L, D)"""
+
+    def __init__(self, width: int, mlp_width: int, bias: bool):
+        super().__init__()
+        self.gate = Linear(width, mlp_width, bias=bias)
+        self.up = Linear(width, mlp_width, bias=bias)
+        self.output = Linear(mlp_width, width, bias=bias)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        gate_BLF, up_BLF = joined_linear(x_BLD, [self.gate, self.up]).chunk(2, dim=-1)
+        return self.output(F.silu(gate_BLF) * up_BLF)
+
+
+class GELUMLP(nn.Module):
+    """gelu(x up), projected back, in the tanh form of GPT-2. (B, L, D) -> (B, L, D)"""
+
+    def __init__(self, width: int, mlp_width: int, bias: bool):
+        super().__init__()
+        self.up = Linear(width, mlp_width, bias=bias)
+        self.output = Linear(mlp_width, width, bias=bias)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return self.output(F.gelu(self.up(x_BLD), approximate="tanh"))
+
+
+def rotary_table(context: int, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles, fp32, each (context, head_width / 2)."""
+    half = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
+    angles = torch.outer(torch.arange(context, dtype=torch.float32), theta**-half)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BLHK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
+    """Turn each pair (k, k + K/2) of a head by its position's angle, in fp32.
+
+    `cos_LK` and `sin_LK` are (L, K/2), or (B, L, K/2) where every row has positions of its own.
+    """
+    left, right = x_BLHK.float().chunk(2, dim=-1)
+    cos, sin = cos_LK.unsqueeze(-2), sin_LK.unsqueeze(-2)
+    turned = torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+    return turned.to(x_BLHK.dtype)

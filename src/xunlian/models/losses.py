@@ -1,0 +1,98 @@
+"""Cross-entropy straight from hidden states, a chunk of positions at a time.
+
+Notable idea: logits of a whole batch never exist. Each chunk's logits are turned into its loss
+*and* its gradient at once, in the forward pass (as in Liger Kernel, arXiv 2410.10989), so nothing
+is recomputed and memory is one chunk's.
+
+Shapes: N positions, D model width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORED = -1
+CHUNK_LOGITS = 1 << 22  # logits alive at once: 16 MB in fp32
+
+
+def chunk_positions(vocab_size: int) -> int:
+    """Positions in one chunk."""
+    return max(64, CHUNK_LOGITS // vocab_size)
+
+
+def chunk_loss(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Sum of the cross-entropies of one chunk, in nats; positions whose target is IGNORED add 0."""
+    logits_NV = F.linear(hidden_ND, weight_VD).float()
+    return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED, reduction="sum")
+
+
+def chunk_gradients(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss sum of a chunk and its gradients by hidden states (N, D) and weight (V, D)."""
+    logits_NV = F.linear(hidden_ND, weight_VD).float()
+    maximum_N1 = logits_NV.amax(-1, keepdim=True)
+    exponentials_NV = (logits_NV - maximum_N1).exp()
+    total_N1 = exponentials_NV.sum(-1, keepdim=True)
+    kept_N1 = (targets_N != IGNORED).unsqueeze(-1)
+    index_N1 = targets_N.clamp(min=0).unsqueeze(-1)
+    losses_N1 = total_N1.log() + maximum_N1 - logits_NV.gather(-1, index_N1)
+    is_target = torch.arange(logits_NV.shape[-1], device=index_N1.device) == index_N1
+    slopes_NV = (exponentials_NV / total_N1 - is_target.float()) * kept_N1
+    slopes_NV = slopes_NV.to(hidden_ND.dtype)
+    return (
+        (losses_N1 * kept_N1).sum(),
+        slopes_NV @ weight_VD,
+        slopes_NV.t() @ hidden_ND,
+    )
+
+
+ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor,
+                gradients: ChunkGradients) -> Tensor:
+        size = chunk_positions(weight_VD.shape[0])
+        cast_VD = weight_VD.to(hidden_ND.dtype)
+        loss = torch.zeros((), device=hidden_ND.device)
+        hidden_grad = torch.empty_like(hidden_ND)
+        weight_grad = torch.zeros_like(weight_VD)
+        for start in range(0, hidden_ND.shape[0], size):
+            part = slice(start, start + size)
+            chunk, by_hidden, by_weight = gradients(hidden_ND[part], cast_VD, targets_N[part])
+            loss += chunk
+            hidden_grad[part] = by_hidden
+            weight_grad += by_weight
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        # The slope of the loss is a power-of-two-free scale (1 / tokens): apply it in fp32.
+        return (hidden_grad.float() * grads[0]).to(hidden_grad.dtype), weight_grad * grads[0], \
+            None, None
+
+
+def cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor,
+                  gradients: ChunkGradients = chunk_gradients) -> Tensor:
+    """Sum over positions of -log p(target), in nats; differentiable; logits never exist whole.
+
+    Args:
+        hidden_ND: hidden states, bf16 or fp32.
+        weight_VD: the output head, fp32.
+        targets_N: token ids, IGNORED where there is nothing to predict.
+        gradients: `chunk_gradients`, or a compiled form of it.
+    """
+    if torch.is_grad_enabled():
+        result: Tensor = _ChunkedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, gradients)
+        return result
+    size = chunk_positions(weight_VD.shape[0])
+    cast_VD = weight_VD.to(hidden_ND.dtype)
+    parts = zip(hidden_ND.split(size), targets_N.split(size), strict=True)
+    return sum((chunk_loss(h, cast_VD, t) for h, t in parts), torch.zeros(()))
