@@ -20,6 +20,11 @@ class InputError(XunlianError):
     exit_status = 2
 
 
+class Interrupted(XunlianError):
+    """The user stopped it (Ctrl-C, SIGTERM); what was done is saved: exit status 130."""
+
+    exit_status = 130
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """' Did you mean ...?' with the nearest of `choices`, or '' when none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)

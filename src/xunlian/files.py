@@ -30,6 +30,7 @@ def os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        path = Path(error.filename or path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise XunlianError(
                 f"The disk is full: '{path}' could not be written. What was saved before stays "

@@ -10,6 +10,7 @@ Notable ideas:
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -79,3 +80,90 @@ class Muon(torch.optim.Optimizer):
         scale = rate * max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
         torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype)), alpha=-scale)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Peak rates by kind of parameter, and the constants of both optimizers."""
+
+    kind: str
+    learning_rate: float
+    embedding_learning_rate: float
+    head_learning_rate: float
+    norm_learning_rate: float
+    weight_decay: float
+    momentum: float
+    betas: tuple[float, float]
+    iteration_dtype: torch.dtype
+
+
+class Optimizers:
+    """The optimizers of a model as one: Muon for the blocks' matrices, AdamW for the rest."""
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings):
+        kinds: dict[str, list[nn.Parameter]] = defaultdict(list)
+        self.names: dict[nn.Parameter, str] = {}
+        for name, parameter in model.named_parameters():
+            kinds[_kind(name, parameter)].append(parameter)
+            self.names[parameter] = name
+        self.muon = None
+        groups = []
+        if settings.kind == "muon" and kinds["matrix"]:
+            self.muon = Muon(kinds.pop("matrix"), settings.learning_rate, settings.momentum,
+                             settings.weight_decay, settings.iteration_dtype)
+        rates = {"matrix": settings.learning_rate, "embedding": settings.embedding_learning_rate,
+                 "head": settings.head_learning_rate, "norm": settings.norm_learning_rate}
+        for kind, parameters in sorted(kinds.items()):
+            decay = settings.weight_decay if kind == "matrix" else 0.0
+            groups.append({"params": parameters, "lr": rates[kind], "weight_decay": decay})
+        # A tiny epsilon: gradients of a mean loss are small, and rare tokens' are smaller.
+        self.adamw = torch.optim.AdamW(groups, betas=settings.betas, eps=1e-10, fused=True)
+        self.all: list[torch.optim.Optimizer] = [o for o in (self.muon, self.adamw) if o]
+        self._peak_rates = [[group["lr"] for group in o.param_groups] for o in self.all]
+        self._momentum = settings.momentum
+
+    def step(self, rate_factor: float, momentum_factor: float) -> None:
+        """Update every parameter with its peak rate times `rate_factor`; drop the gradients."""
+        for optimizer, rates in zip(self.all, self._peak_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * rate_factor
+                if optimizer is self.muon:
+                    group["momentum"] = self._momentum * momentum_factor
+            optimizer.step()
+        self.clear_gradients()
+
+    def clear_gradients(self) -> None:
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state under 'parameter name/state name'."""
+        return {
+            f"{self.names[parameter]}/{key}": value
+            for optimizer in self.all
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The reverse of `state_tensors`."""
+        by_name: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            parameter_name, _, key = name.rpartition("/")
+            by_name[parameter_name][key] = tensor
+        for optimizer in self.all:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    state = by_name.get(self.names[parameter], {})
+                    optimizer.state[parameter] = {
+                        key: value.to(parameter.device if value.ndim else "cpu").clone()
+                        for key, value in state.items()
+                    }
+
+
+def _kind(name: str, parameter: nn.Parameter) -> str:
+    if name.startswith(("embedding", "positions")):
+        return "embedding"
+    if name.startswith("head"):
+        return "head"
+    return "matrix" if parameter.ndim == 2 else "norm"

@@ -1,0 +1,84 @@
+"""How much memory a training takes, part by part: predicted before, measured after.
+
+Shapes: M positions of a micro-batch, D width, F feed-forward width, H heads, G key/value heads,
+K width of a head, V vocabulary, T context, N parameters.
+"""
+
+import contextlib
+import ctypes
+from dataclasses import dataclass, field
+
+import torch
+
+from xunlian.machine.features import reset_peak_memory, resident_memory
+from xunlian.recipe.settings import Model
+from xunlian.recipe.size import Shape, count_parameters
+
+# What the C library and the kernels' scratch space take beside the tensors.
+WORKSPACE = 32 << 20
+
+
+def predict_training_memory(model: Model, shape: Shape, vocab_size: int, *, micro_tokens: int,
+                            precision: str, optimizer: str, attention: str,
+                            compiled: bool, chunk_logits: int) -> dict[str, int]:
+    """Bytes by part, at the peak of a training step. Keys are the parts' names."""
+    depth, width, context = shape.depth, shape.width, model.context
+    parameters = count_parameters(model, shape, vocab_size)
+    embeddings = vocab_size * width * (1 if shape.tied else 2)
+    matrices = parameters - embeddings if optimizer == "muon" else 0
+    real = 2 if precision == "bf16" else 4
+    inner = shape.heads * shape.head_width
+    joined = inner + 2 * shape.kv_heads * shape.head_width
+    # Saved for the backward pass, values per position of one block, in the compute type:
+    # two residual sums, two normed inputs, queries, keys and values before and after norm and
+    # rotation, the mixed heads, and the feed-forward part's hidden values.
+    hidden = (2 if model.architecture == "gpt2" else 3) * shape.mlp_width
+    saved = 4 * width + joined + 2 * inner + inner + hidden
+    wide = 0
+    if not compiled:
+        # Uncompiled norms and rotations keep their fp32 steps as well.
+        wide = 4 * width * 2 + (2 * inner + 2 * shape.kv_heads * shape.head_width) * 3
+    if attention == "matmul":
+        weights = shape.heads * (context + min(context, 128)) // 2
+        saved += weights
+        wide += 0 if compiled else weights * (2 if precision == "bf16" else 1)
+    activations = depth * micro_tokens * (saved * real + wide * 4)
+    cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
+    chunk = min(chunk_logits, micro_tokens * vocab_size)
+    loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
+    return {
+        "weights": 4 * parameters,
+        "gradients": 4 * parameters,
+        "optimizer state": 4 * matrices + 8 * (parameters - matrices),
+        "activations": activations + cast_weights,
+        "loss chunk": loss + 4 * vocab_size * width,
+        "workspace": WORKSPACE,
+    }
+
+
+@dataclass
+class PeakMemory:
+    """Measures the peak of training above what the process holds without it."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    base: int | None = None
+    peak: int | None = None
+
+    def start(self, live_bytes: int) -> None:
+        """Begin, between two steps, when `live_bytes` of weights and state are alive."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.base = 0
+            return
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed shall not count
+        if reset_peak_memory():
+            self.base = resident_memory()[0] - live_bytes
+
+    def stop(self) -> None:
+        if self.base is None:
+            return
+        if self.device.type == "cuda":
+            self.peak = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self.peak = resident_memory()[1] - self.base

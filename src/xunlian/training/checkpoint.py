@@ -1,0 +1,97 @@
+"""Checkpoints: all that an exact resume needs, as safetensors and JSON, never half a one.
+
+    checkpoints/step-00000200/  model.safetensors  optimizer.safetensors  state.json
+
+A checkpoint is a folder written beside and renamed. `state.json` holds the checksums of the other
+two; a checkpoint that does not match its checksums is passed over for the one before it.
+"""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from xunlian.console import warn
+from xunlian.errors import InputError, XunlianError
+from xunlian.files import atomic_folder, read_json, sha256, write_json
+
+TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+def save_checkpoint(folder: Path, *, step: int, model: dict[str, Tensor],
+                    optimizer: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
+    """Write a checkpoint of `step` and remove all but the last `keep`.
+
+    Raises:
+        XunlianError: the disk is full; older checkpoints are intact.
+    """
+    path = folder / f"step-{step:08d}"
+    with atomic_folder(path, replace=True) as part:
+        for name, tensors in zip(TENSOR_FILES, (model, optimizer), strict=True):
+            _write_tensors(part / name, tensors)
+        checksums = {name: sha256(part / name) for name in TENSOR_FILES}
+        write_json(part / "state.json", {**state, "step": step, "checksums": checksums})
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if p.is_dir())
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Model tensors, optimizer tensors and state of the newest undamaged checkpoint.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = list_checkpoints(folder)
+    if not found:
+        raise InputError(f"There is no checkpoint in '{folder}'; start anew without --resume.")
+    for path in reversed(found):
+        try:
+            return _load(path)
+        except (XunlianError, OSError, SafetensorError, KeyError, TypeError) as error:
+            warn(f"The checkpoint '{path}' is damaged ({error}); trying the one before it.")
+    raise InputError(f"Every checkpoint in '{folder}' is damaged; start anew in another folder.")
+
+
+def random_state(device: torch.device) -> dict[str, list[int]]:
+    """The state of the random number generators, as plain numbers."""
+    state = {"cpu": torch.get_rng_state().tolist()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device).tolist()
+    return state
+
+
+def restore_random_state(state: dict[str, list[int]], device: torch.device) -> None:
+    torch.set_rng_state(torch.tensor(state["cpu"], dtype=torch.uint8))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(torch.tensor(state["cuda"], dtype=torch.uint8), device)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    state = read_json(path / "state.json")
+    for name in TENSOR_FILES:
+        if sha256(path / name) != state["checksums"][name]:
+            raise InputError(f"'{name}' does not match its checksum")
+    model, optimizer = (load_file(path / name) for name in TENSOR_FILES)
+    return model, optimizer, state
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(OSError):
+            import os
+
+            os.fsync(file.fileno())

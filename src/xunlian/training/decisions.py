@@ -1,0 +1,208 @@
+"""What a training decides for this machine before its first step, each with the reason.
+
+The decisions go into the run's recipe.toml, so the same run trains again the same way.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from xunlian.console import say, warn
+from xunlian.data.packed import PackedRows
+from xunlian.errors import InputError
+from xunlian.machine.features import Machine, available_cores, available_memory
+from xunlian.machine.memory import predict_training_memory
+from xunlian.machine.rates import Rates, choose_precision, measure_rates
+from xunlian.models.losses import CHUNK_LOGITS
+from xunlian.recipe.budget import parse_budget
+from xunlian.recipe.resolve import resolve, shape_of
+from xunlian.recipe.settings import Recipe
+from xunlian.training.checkpoint import random_state, restore_random_state
+from xunlian.training.parallel import Group, local_rows
+from xunlian.training.schedule import Clock
+from xunlian.training.step import Stepper
+
+# A compiled step takes about 2/3 of an eager one's time on a CPU, and compiling takes 10 to 30 s.
+COMPILE_PAYS_AFTER = 60.0
+MATMUL_ATTENTION_CONTEXT = 512
+VALIDATION_SHARE = 0.04
+CHECKPOINT_SECONDS = 300.0
+LOG_LINES = 400
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A recipe that needs nothing more but a running model, and what was found on the way."""
+
+    recipe: Recipe
+    rates: Rates
+    memory: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def decide(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, machine: Machine,
+           group: Group) -> Decided:
+    """Resolve the recipe for this machine: precision, attention form, threads, sizes, memory.
+
+    Raises:
+        InputError: the values cannot be combined, or the training does not fit in memory.
+    """
+    training, notes = recipe.training, []
+    threads = training.threads or default_threads()
+    torch.set_num_threads(threads)
+    rates = measure_rates(group.device)
+    precision, reason = choose_precision(rates, machine, group.device)
+    if training.precision != "auto":
+        precision, reason = training.precision, "as the recipe says"
+    notes.append(f"Precision {precision}: {reason}.")
+    attention = training.attention
+    if attention == "auto":
+        short = recipe.model.context <= MATMUL_ATTENTION_CONTEXT
+        attention = "matmul" if short and group.device.type == "cpu" else "sdpa"
+    recipe = resolve(recipe, vocab_size=vocab_size, corpus_tokens=corpus_tokens,
+                     matmul_rate=rates.of(precision), on_gpu=group.device.type == "cuda",
+                     processes=group.size)
+    training = recipe.training.model_copy(update={
+        "precision": precision, "attention": attention, "threads": threads})
+    recipe = recipe.model_copy(update={"training": training})
+    memory = memory_of(recipe, vocab_size, group, compiled=training.compile != "off")
+    _check_memory(memory, group)
+    return Decided(recipe, rates, memory, tuple(notes))
+
+
+def default_threads() -> int:
+    """The cores of this machine, shared among its processes."""
+    return max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def micro_rows(recipe: Recipe, group: Group) -> int:
+    """Rows of one forward pass: the most that divide a process's share and fit the setting."""
+    training, context = recipe.training, recipe.model.context
+    assert training.batch_tokens and training.micro_batch_tokens
+    _, rows = local_rows(training.batch_tokens // context, group)
+    most = max(1, training.micro_batch_tokens // context)
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
+
+
+def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) -> dict[str, int]:
+    return predict_training_memory(
+        recipe.model, shape_of(recipe.model), vocab_size,
+        micro_tokens=micro_rows(recipe, group) * recipe.model.context,
+        precision=recipe.training.precision, optimizer=recipe.training.optimizer,
+        attention=recipe.training.attention, compiled=compiled, chunk_logits=CHUNK_LOGITS)
+
+
+def _check_memory(memory: dict[str, int], group: Group) -> None:
+    need = sum(memory.values())
+    if group.device.type == "cuda":
+        free = torch.cuda.mem_get_info(group.device)[0]
+    else:
+        free = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if need > free:
+        parts = ", ".join(f"{name} {bytes_text(size)}" for name, size in memory.items())
+        raise InputError(
+            f"This training does not fit in memory: it needs about {bytes_text(need)} ({parts}) "
+            f"and {bytes_text(free)} are free. Choose a smaller model.size, or a smaller "
+            "training.micro_batch_tokens.")
+
+
+def decide_compile(stepper: Stepper, rows: PackedRows, clock: Clock, setting: str,
+                   machine: Machine, micro_batches: int) -> tuple[bool, float, str]:
+    """Whether to compile, the seconds of an eager step, and the reason in words.
+
+    Times a forward and backward pass of one micro-batch; weights and random state stay as they
+    are.
+    """
+    seconds = _time_micro_batch(stepper, rows) * micro_batches * 1.1
+    if setting == "off":
+        return False, seconds, "compile is off, as the recipe says"
+    if stepper.group.device.type == "cpu" and not machine.can_compile:
+        message = f"torch.compile is not used: {machine.compile_missing}"
+        if setting == "on":
+            raise InputError(f"training.compile = on, but {machine.compile_missing}.")
+        return False, seconds, message
+    if setting == "on":
+        return True, seconds, "compile is on, as the recipe says"
+    if clock.total_steps is None:
+        left = clock.budget.amount - clock.seconds()
+    else:
+        left = clock.total_steps * seconds
+    if left < COMPILE_PAYS_AFTER:
+        return False, seconds, f"compiling does not pay for {left:.0f} seconds of training"
+    return True, seconds, "compiling pays within the budget"
+
+
+def try_compile(stepper: Stepper, rows: PackedRows) -> tuple[bool, float, str]:
+    """Compile by running one micro-batch; falls back to eager when the compiler fails.
+
+    Returns whether it worked, the seconds it took, and what to say about a failure.
+    """
+    begun = time.perf_counter()
+    stepper.compile()
+    try:
+        _run_micro_batch(stepper, rows)
+    except (torch._dynamo.exc.TorchDynamoException, OSError) as error:
+        stepper.uncompile()
+        torch._dynamo.reset()
+        stepper.optimizers.clear_gradients()
+        first_line = str(error).strip().splitlines()[0][:200]
+        return False, time.perf_counter() - begun, f"torch.compile failed ({first_line})"
+    return True, time.perf_counter() - begun, ""
+
+
+def _time_micro_batch(stepper: Stepper, rows: PackedRows) -> float:
+    _run_micro_batch(stepper, rows)  # warms up
+    begun = time.perf_counter()
+    _run_micro_batch(stepper, rows)
+    return time.perf_counter() - begun
+
+
+def _run_micro_batch(stepper: Stepper, rows: PackedRows) -> None:
+    """Forward and backward, leaving no gradient and no trace in the random state."""
+    inputs, targets = rows.read(0, stepper.micro_rows)
+    state = random_state(stepper.group.device)
+    stepper.backward(inputs, targets)
+    stepper.optimizers.clear_gradients()
+    restore_random_state(state, stepper.group.device)
+
+
+def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) -> Recipe:
+    """Fill in how often to validate, to save and to log, for the speed measured."""
+    training = recipe.training
+    assert training.batch_tokens
+    total = clock.total_steps
+    if total is None:
+        total = max(1, round((clock.budget.amount - clock.seconds()) / step_seconds))
+    # A validation token costs about a third of a training token.
+    validation_seconds = max(1e-3, step_seconds * val_tokens / training.batch_tokens / 3)
+    validations = VALIDATION_SHARE * total * step_seconds / validation_seconds
+    validations = min(20.0, max(2.0, validations))
+    values = {
+        "validate_every": training.validate_every or max(1, round(total / validations)),
+        "checkpoint_every": training.checkpoint_every
+        or max(1, min(total, round(CHECKPOINT_SECONDS / step_seconds))),
+        "log_every": training.log_every or max(1, total // LOG_LINES),
+    }
+    return recipe.model_copy(update={"training": training.model_copy(update=values)})
+
+
+def clock_of(recipe: Recipe, corpus_tokens: int, started: float, before: float = 0.0) -> Clock:
+    assert recipe.training.budget and recipe.training.batch_tokens
+    return Clock(parse_budget(recipe.training.budget), recipe.training.batch_tokens,
+                 corpus_tokens, started, before)
+
+
+def bytes_text(size: float) -> str:
+    """'1.2 GB'."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def tell(message: str, group: Group, *, warning: bool = False) -> None:
+    if group.leads:
+        (warn if warning else say)(message)

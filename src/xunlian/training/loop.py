@@ -1,0 +1,264 @@
+"""The training loop: steps until the budget is spent, with validation, logs and checkpoints.
+
+Everything here is a function of the recipe and of `Progress`, which a checkpoint holds whole: the
+rows of a step follow from its number, the learning rate from the progress, so a resumed run goes
+on exactly where it was.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import Any
+
+import orjson
+import torch
+
+from xunlian.console import say, warn
+from xunlian.data.packed import PackedRows
+from xunlian.errors import XunlianError
+from xunlian.evaluation.perplexity import count_windows, window_losses
+from xunlian.interop.huggingface import write_weights
+from xunlian.machine.memory import PeakMemory
+from xunlian.recipe.settings import Training
+from xunlian.runs.folder import Run
+from xunlian.shards.stream import TokenStream
+from xunlian.training.checkpoint import random_state, save_checkpoint
+from xunlian.training.display import Display
+from xunlian.training.parallel import Group, local_rows
+from xunlian.training.schedule import Clock, momentum_factor, rate_factor
+from xunlian.training.step import Stepper
+
+MOST_SKIPPED_IN_A_ROW = 5
+
+
+@dataclass
+class Progress:
+    """Where a training is; saved in every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    best_val_loss: float | None = None
+    best_step: int = 0
+    validations_without_gain: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    finished: bool = False
+
+
+@dataclass
+class Cadence:
+    """Steps between validations, checkpoints and log lines."""
+
+    validate: int
+    checkpoint: int
+    log: int
+
+
+@dataclass
+class Loop:
+    """One process's part of a training run.
+
+    Args:
+        flops_per_token, matmul_rate: for MFU; the rate is that of the whole group.
+    """
+
+    run: Run
+    settings: Training
+    group: Group
+    stepper: Stepper
+    rows: PackedRows
+    val_stream: TokenStream
+    clock: Clock
+    cadence: Cadence
+    flops_per_token: float
+    matmul_rate: float
+    step_seconds: float
+    progress: Progress = field(default_factory=Progress)
+    peak: PeakMemory = field(default_factory=PeakMemory)
+
+    def train(self) -> bool:
+        """Train until the budget is spent. Returns False when interrupted.
+
+        Raises:
+            XunlianError: several steps in a row had no finite gradient, or the disk is full.
+        """
+        state, group = self.progress, self.group
+        rows_per_step = self.settings.batch_tokens // self.rows.context  # type: ignore[operator]
+        first_local, local = local_rows(rows_per_step, group)
+        recent: list[float] = []
+        first_step = state.step
+        with _interruptible() as interrupted, Display() if group.leads else nullcontext() as display:
+            while not state.finished:
+                done, stop = self._agree(interrupted())
+                if stop:
+                    self._checkpoint()
+                    return False
+                if done >= 1:
+                    break
+                begun = time.perf_counter()
+                inputs, targets = self.rows.read(state.step * rows_per_step + first_local, local)
+                factor = rate_factor(done, warmup=self.settings.warmup, decay=self.settings.decay,
+                                     final_rate=self.settings.final_rate)
+                result = self.stepper.step(inputs, targets, factor, momentum_factor(state.step))
+                state.step += 1
+                state.tokens += rows_per_step * self.rows.context
+                self._count_skipped(result.finite)
+                seconds = time.perf_counter() - begun
+                self._learn_speed(seconds, state.step - first_step)
+                if result.finite:
+                    recent.append(result.loss)
+                if display is not None and recent:
+                    display.update(progress=done, step=state.step, loss=recent[-1],
+                                   tokens_per_second=self._speed(), mfu=self._mfu(),
+                                   seconds_left=self._seconds_left(done))
+                if state.step % self.cadence.log == 0 or state.step == 1:
+                    self._log({
+                        "loss": sum(recent) / len(recent) if recent else None,
+                        "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
+                        "grad_norm": result.grad_norm if math.isfinite(result.grad_norm) else None,
+                        "tokens_per_second": self._speed(), "mfu": self._mfu()})
+                    recent.clear()
+                if state.step % self.cadence.validate == 0:
+                    self._validate(display)
+                if state.step % self.cadence.checkpoint == 0:
+                    self._checkpoint()
+        self._finish()
+        return True
+
+    def _agree(self, interrupted: bool) -> tuple[float, bool]:
+        """Progress and whether to stop, as the lead sees them (any process may be interrupted)."""
+        done = self.clock.progress(self.progress.step, self.step_seconds)
+        if self.group.size == 1:
+            return done, interrupted
+        done, stop = self.group.sum(done if self.group.leads else 0.0, float(interrupted))
+        return done, stop > 0
+
+    def _learn_speed(self, seconds: float, steps_here: int) -> None:
+        """A moving average; the first step of a process warms up."""
+        if steps_here == 2:
+            self.step_seconds = seconds
+            self.peak.start(self.stepper.live_bytes())
+        elif steps_here > 2:
+            self.step_seconds += 0.1 * (seconds - self.step_seconds)
+
+    def _speed(self) -> float:
+        return self.settings.batch_tokens / self.step_seconds  # type: ignore[operator]
+
+    def _mfu(self) -> float:
+        return self._speed() * self.flops_per_token / self.matmul_rate
+
+    def _seconds_left(self, done: float) -> float:
+        if self.clock.total_steps is None:
+            return max(0.0, self.clock.budget.amount - self.clock.seconds())
+        return (self.clock.total_steps - self.progress.step) * self.step_seconds
+
+    def _count_skipped(self, finite: bool) -> None:
+        state = self.progress
+        if finite:
+            state.skipped_in_a_row = 0
+            return
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        warn(f"Step {state.step}: the loss or the gradient is not finite; the step is left out.")
+        if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise XunlianError(
+                f"{state.skipped_in_a_row} steps in a row had no finite gradient. Go on from the "
+                "last checkpoint with a lower training.learning_rate, with "
+                "training.precision=fp32, or with a longer training.warmup.")
+
+    def _log(self, values: dict[str, Any]) -> None:
+        if not self.group.leads:
+            return
+        line = {"step": self.progress.step, "tokens": self.progress.tokens,
+                "seconds": round(self.clock.seconds(), 3), **values}
+        with open(self.run.metrics_file, "ab") as file:
+            file.write(orjson.dumps(line) + b"\n")
+
+    def _validate(self, display: Display | None) -> None:
+        """Measure the validation loss; keep the weights when it is the best so far."""
+        state = self.progress
+        if not len(self.val_stream) > 1:
+            return
+        loss = self._validation_loss()
+        self._log({"val_loss": loss})
+        if display is not None:
+            display.validated(loss)
+        if state.best_val_loss is None or loss < state.best_val_loss:
+            state.best_val_loss, state.best_step = loss, state.step
+            state.validations_without_gain = 0
+            self._write_model()
+        else:
+            state.validations_without_gain += 1
+        patience = self.settings.early_stopping
+        if patience and state.validations_without_gain >= patience:
+            say(f"Stopped early: {patience} validations without a better loss.")
+            state.finished = True
+
+    def _validation_loss(self) -> float:
+        """Over all windows, each process taking its share."""
+        windows = count_windows(len(self.val_stream), self.rows.context)
+        first = windows * self.group.rank // self.group.size
+        last = windows * (self.group.rank + 1) // self.group.size
+        # Eager: a second compiled form (no gradients) would cost more time than it saves.
+        with torch.compiler.set_stance("force_eager"):
+            nats, tokens = window_losses(
+                self.stepper.model, self.val_stream, dtype=self.stepper.dtype,
+                batch_tokens=max(self.rows.context, 4096), first_window=first, last_window=last)
+        nats, tokens = self.group.sum(nats, tokens)
+        return nats / tokens
+
+    def _write_model(self) -> None:
+        if self.group.leads:
+            write_weights(self.run.model_folder / "model.safetensors", self.stepper.model)
+
+    def _checkpoint(self) -> None:
+        if self.group.leads:
+            save_checkpoint(
+                self.run.checkpoints, step=self.progress.step,
+                model=self.stepper.model.state_dict(),
+                optimizer=self.stepper.optimizers.state_tensors(),
+                state={"progress": asdict(self.progress), "seconds": self.clock.seconds(),
+                       "random": random_state(self.group.device),
+                       "processes": self.group.size},
+                keep=self.settings.keep_checkpoints)
+        self.group.wait()
+
+    def _finish(self) -> None:
+        """The last validation, the last weights, the last checkpoint."""
+        state = self.progress
+        self.peak.stop()
+        already = state.step % self.cadence.validate == 0 and state.step > 0
+        if len(self.val_stream) > 1 and not already:
+            self._validate(None)
+        if state.best_val_loss is None:
+            self._write_model()
+        state.finished = True
+        self._checkpoint()
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether Ctrl-C or SIGTERM came; a second one is not caught."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        say("\nStopping after this step; a checkpoint will be written.")
+
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # not the main thread: signals go elsewhere
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

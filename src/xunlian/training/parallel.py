@@ -1,0 +1,98 @@
+"""The group of processes that train together, decided once at the door.
+
+`torchrun` starts the processes and sets the environment; one process alone needs none of it.
+Data parallel by DDP (gloo on CPUs, NCCL on GPUs); sharding (FSDP) will be another way to `wrap`.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+from xunlian.machine.rates import pick_device
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process's place among those that train together."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """The sums of `values` over all processes, in double precision."""
+        if self.size == 1:
+            return list(values)
+        kind = torch.float64 if self.device.type != "mps" else torch.float32
+        tensor = torch.tensor(values, dtype=kind, device=self.device)
+        distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    def from_lead(self, *values: float) -> list[float]:
+        """The lead's `values`, on every process."""
+        return self.sum(*(value if self.leads else 0.0 for value in values))
+
+    def text_from_lead(self, text: str) -> str:
+        """The lead's `text`, on every process."""
+        if self.size == 1:
+            return text
+        data = text.encode() if self.leads else b""
+        length = int(self.from_lead(len(data))[0])
+        buffer = torch.zeros(length, dtype=torch.uint8, device=self.device)
+        if self.leads:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        distributed.broadcast(buffer, 0)
+        return bytes(buffer.cpu().tolist()).decode()
+
+    def wait(self) -> None:
+        if self.size > 1:
+            distributed.barrier()
+
+
+def join_group() -> Group:
+    """Join the processes that torchrun started, or be alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    device = pick_device(local)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if size > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Group(rank, size, device)
+
+
+def leave_group(group: Group) -> None:
+    if group.size > 1 and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def wrap(module: nn.Module, group: Group) -> nn.Module:
+    """`module` with its gradients averaged over the group after each backward pass."""
+    if group.size == 1:
+        return module
+    from torch.nn.parallel import DistributedDataParallel
+
+    devices = [group.device] if group.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def local_rows(rows: int, group: Group) -> tuple[int, int]:
+    """First row and number of rows of this process, out of a step's `rows`."""
+    assert rows % group.size == 0
+    share = rows // group.size
+    return group.rank * share, share
+
+
+def as_tensor(array: object, device: torch.device) -> Tensor:
+    """A numpy array on `device`; the copy overlaps with computation on a GPU."""
+    tensor = torch.as_tensor(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
