@@ -2,8 +2,6 @@
 
 Only one process of a group speaks (`quiet()` silences the others).
 """
-
-import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ def console() -> "Console":
     """The one console of this process, on standard error."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def quiet() -> None:

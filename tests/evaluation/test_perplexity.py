@@ -11,9 +11,9 @@ from xunlian.errors import InputError
 from xunlian.evaluation.perplexity import (
     Score,
     TextCounts,
+    count_windows,
     document_score,
     validation_loss,
-    window_count,
     window_losses,
 )
 from xunlian.models.decoder import Decoder, DecoderConfig
@@ -147,7 +147,7 @@ def test_validation_loss_is_the_mean_over_windows_of_whole_logits(model, referen
 
 def test_ranges_of_windows_add_up_to_the_whole(model):
     stream = ArrayStream(np.random.default_rng(4).integers(0, VOCAB, 333))
-    windows = window_count(stream, CONTEXT)
+    windows = count_windows(len(stream), CONTEXT)
     assert windows == 11
     parts = [window_losses(model, stream, first_window=first, last_window=last, **FP32)
              for first, last in [(0, 4), (4, 4), (4, 10), (10, 11)]]

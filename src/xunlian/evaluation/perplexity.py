@@ -43,6 +43,14 @@ class Stream(Protocol):
     def read(self, start: int, stop: int) -> np.ndarray: ...
 
 
+class Document(Protocol):
+    """Token ids of one document, ending with the end token: an array, or read when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class TextCounts:
     """How much text the scored tokens stand for."""
@@ -96,22 +104,18 @@ def validation_loss(model: Decoder, stream: Stream, *, dtype: torch.dtype, batch
     Raises:
         InputError: the stream has fewer than two tokens.
     """
-    windows = window_count(stream, model.config.context)
+    if len(stream) < 2:
+        raise InputError(f"The text to evaluate has {len(stream)} tokens; at least 2 are needed. "
+                         "Add text, or hold out a larger part with --val.")
+    windows = count_windows(len(stream), model.config.context)
     nats, tokens = window_losses(model, stream, first_window=0, last_window=windows, dtype=dtype,
                                  batch_tokens=batch_tokens, progress=progress)
     return nats / tokens
 
 
-def window_count(stream: Stream, context: int) -> int:
-    """How many windows of `context` tokens hold all targets of the stream.
-
-    Raises:
-        InputError: the stream has fewer than two tokens.
-    """
-    if len(stream) < 2:
-        raise InputError(f"The text to evaluate has {len(stream)} tokens; at least 2 are needed. "
-                         "Add text, or hold out a larger part with --val.")
-    return -(-(len(stream) - 1) // context)
+def count_windows(tokens: int, context: int) -> int:
+    """How many windows hold all targets of a stream of `tokens` tokens, all but its first."""
+    return -(-(tokens - 1) // context)
 
 
 def window_losses(model: Decoder, stream: Stream, *, first_window: int, last_window: int,
@@ -141,7 +145,7 @@ def window_losses(model: Decoder, stream: Stream, *, first_window: int, last_win
     return nats, tokens
 
 
-def document_score(model: Decoder, documents: Iterable[np.ndarray], *, stride: int, end_id: int,
+def document_score(model: Decoder, documents: Iterable[Document], *, stride: int, end_id: int,
                    dtype: torch.dtype, batch_tokens: int,
                    progress: Progress | None = None) -> Score:
     """Score each document by itself with a window that moves `stride` tokens at a time.
@@ -151,7 +155,7 @@ def document_score(model: Decoder, documents: Iterable[np.ndarray], *, stride: i
     document's own end token is scored too: the total is the cost of the text with its ends.
 
     Args:
-        documents: token ids, each ending with the end token; read one at a time.
+        documents: read one at a time, a window at a time.
         stride: 1 (slow, exact) to context (fast, no overlap).
         end_id: the token put before each document.
 
@@ -191,19 +195,18 @@ Window = tuple[np.ndarray, np.ndarray, int]
 """Inputs, targets (IGNORED where another window scores them), number of scored tokens."""
 
 
-def _document_windows(documents: Iterable[np.ndarray], context: int, stride: int,
+def _document_windows(documents: Iterable[Document], context: int, stride: int,
                       end_id: int) -> Iterator[Window]:
     for document in documents:
         scored = 0
         for start in range(0, len(document), stride):
             stop = min(start + context, len(document))
             # Inputs lag one behind the targets; before the document stands the end token.
-            inputs = np.empty(stop - start, dtype=np.int64)
-            inputs[0] = document[start - 1] if start else end_id
-            inputs[1:] = document[start : stop - 1]
-            targets = np.array(document[start:stop], dtype=np.int64)
+            before = document[start - 1 : start] if start else [end_id]
+            tokens = np.concatenate([before, document[start:stop]])
+            targets = tokens[1:].copy()
             targets[: scored - start] = IGNORED
-            yield inputs, targets, stop - scored
+            yield tokens[:-1], targets, stop - scored
             scored = stop
             if stop == len(document):
                 break

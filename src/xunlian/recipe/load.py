@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -84,19 +84,18 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *tables, last = key.split(".")
-    known = list(fields())
+    known = fields()
     if key not in known and not any(name.startswith(key + ".") for name in known):
         raise InputError(f"Unknown key '{key}'.{_nearest_key(key)} "
                          "`xunlian recipe --explain` lists all keys.")
     for table in tables:
         values = values.setdefault(table, {})
-    values[last] = value if last not in _text_fields() or isinstance(value, str) else text
-
-
-def _text_fields() -> set[str]:
-    """Fields that hold text, so that `model.size=10000000` and `corpus.val=0.1` stay text."""
-    return {name.rsplit(".", 1)[-1] for name, field in fields().items()
-            if str in (field.annotation, *get_args(field.annotation))}
+    annotation = known[key].annotation if key in known else None
+    if str in (annotation, *get_args(annotation)) and get_origin(annotation) is not tuple:
+        value = value if isinstance(value, str) else text  # corpus.val=0.1 is text
+    elif get_origin(annotation) is tuple and not isinstance(value, list):
+        value = [value]  # one item needs no brackets
+    values[last] = value
 
 
 def fields(table: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:

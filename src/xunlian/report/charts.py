@@ -26,10 +26,11 @@ Rows = Sequence[Mapping[str, Any]]
 INK, FAINT, GRID, TRAIN, VALID = "#010101", "#020202", "#030303", "#040404", "#050505"
 VARIABLES = {INK: "var(--ink)", FAINT: "var(--muted)", GRID: "var(--line)",
              TRAIN: "var(--train)", VALID: "var(--valid)"}
-WIDE, SMALL = (9.2, 4.0), (4.6, 2.7)  # inches; a page shows 72 points of them as it likes
-STYLE = {
+WIDE, SMALL = (9.2, 4.0), (3.7, 2.5)  # inches; a page shows 72 points of them as it likes
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5,
-    "text.color": INK, "axes.labelcolor": FAINT, "axes.labelsize": 9.5,
+    "figure.facecolor": "none", "axes.facecolor": "none", "text.color": INK,
+    "axes.labelcolor": FAINT, "axes.labelsize": 9.5,
     "axes.edgecolor": GRID, "axes.linewidth": 0.9, "axes.grid": True, "axes.grid.axis": "y",
     "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8,
     "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
@@ -52,7 +53,7 @@ def loss_chart(rows: Rows) -> str:
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         smooth = smoothed(losses)
-        _line(axes, tokens, losses, "train-loss-raw", TRAIN, width=0.9, opacity=0.28)
+        _line(axes, tokens, losses, "train-loss-raw", TRAIN, width=0.9, opacity=0.4)
         _line(axes, tokens, smooth, "train-loss", TRAIN)
         _line(axes, val_tokens, val_losses, "val-loss", VALID, marks=True)
         if len(val_losses):
@@ -79,7 +80,7 @@ def throughput_chart(rows: Rows) -> str:
         _line(axes, seconds, speeds, "throughput", TRAIN)
         axes.set_ylim(0, 1.15 * float(speeds.max()) or 1)
         axes.set_xlabel("time")
-        axes.set_ylabel("tokens per second")
+        axes.set_ylabel("tokens/s")
         axes.yaxis.set_major_formatter(lambda value, _: short_number(value))
         _time_ticks(axes, float(seconds.max()))
         _start_at_zero(axes, seconds)
@@ -87,7 +88,8 @@ def throughput_chart(rows: Rows) -> str:
             # Work per token is constant, so MFU is the speed times one factor.
             factor = float(np.median(mfus / rates))
             right = axes.secondary_yaxis(
-                "right", functions=(lambda y: y * factor, lambda y: y / factor))
+                "right", functions=(
+                    lambda y: np.asarray(y) * factor, lambda y: np.asarray(y) / factor))
             right.set_ylabel("MFU")
             right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             right.spines["right"].set_visible(False)
@@ -97,12 +99,12 @@ def throughput_chart(rows: Rows) -> str:
 
 def learning_rate_chart(rows: Rows) -> str:
     """Learning rate by tokens: warm-up, plateau, decay."""
-    return _small_chart(rows, "learning_rate", "learning rate", "learning-rate")
+    return _small_chart(rows, "learning_rate", "learning-rate")
 
 
 def gradient_chart(rows: Rows) -> str:
     """Norm of the gradient before clipping, by tokens, on a logarithmic axis."""
-    return _small_chart(rows, "grad_norm", "gradient norm", "grad-norm", logarithmic=True)
+    return _small_chart(rows, "grad_norm", "grad-norm", logarithmic=True)
 
 
 def columns(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
@@ -113,19 +115,23 @@ def columns(rows: Rows, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """A centred running mean over about a twentieth of the points; it does not lag behind."""
+    """A centred running mean over about a twentieth of the points; it does not lag behind.
+
+    At the start, where a loss falls steeply, the window shrinks from both sides; at the end, where
+    it is flat, only what lies beyond is missing.
+    """
     count = len(values)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(count)
-    reach = np.minimum(np.minimum(index, count - 1 - index), max(1, count // 40))
-    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    reach = np.minimum(index, max(1, count // 40))
+    first, last = index - reach, np.minimum(index + reach, count - 1)
+    return (sums[last + 1] - sums[first]) / (last + 1 - first)
 
 
 def loss_limits(losses: np.ndarray, val_losses: np.ndarray) -> tuple[float, float]:
     """Limits of the loss axis: all of it but the first fall, which would flatten the rest."""
-    settled = smoothed(losses)[len(losses) // 20 :]
-    seen = np.concatenate([settled, losses[len(losses) // 10 :], val_losses[1:] if
-                           len(val_losses) > 2 else val_losses])
+    settled = smoothed(losses)[len(losses) // 20 :], losses[len(losses) // 10 :]
+    seen = np.concatenate([*settled, val_losses[len(val_losses) // 10 :]])
     low, high = float(seen.min()), float(seen.max())
     room = 0.06 * (high - low) or 0.5
     return max(0.0, low - room), high + room
@@ -149,7 +155,7 @@ def short_time(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
-def _small_chart(rows: Rows, key: str, label: str, name: str, logarithmic: bool = False) -> str:
+def _small_chart(rows: Rows, key: str, name: str, logarithmic: bool = False) -> str:
     tokens, values = columns(rows, "tokens", key)
     logarithmic = logarithmic and bool((values > 0).all())
     if not len(tokens):
@@ -159,7 +165,6 @@ def _small_chart(rows: Rows, key: str, label: str, name: str, logarithmic: bool 
         axes = figure.subplots()
         _line(axes, tokens, values, name, TRAIN, width=1.1 if logarithmic else 1.7)
         axes.set_xlabel("tokens")
-        axes.set_ylabel(label)
         axes.xaxis.set_major_formatter(lambda value, _: short_number(value))
         if logarithmic:
             _logarithmic(axes, values)
@@ -242,13 +247,10 @@ def _svg(draw: Any, size: tuple[float, float], name: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):  # type: ignore[arg-type]
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
-        figure.patch.set_alpha(0)
         draw(figure)
-        for axes in figure.axes:
-            axes.patch.set_alpha(0)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     return _for_page(file.getvalue(), name)
@@ -261,8 +263,10 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # inline in HTML, none is needed
-    svg = re.sub(r'id="(figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|LineCollection|'
-                 r'PathCollection|child_axes)_', rf'id="{name}-\1_', svg)
+    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # would rule the whole page
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # nothing refers to these
+    title = name.replace("-", " ")
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
     for stand_in, variable in VARIABLES.items():
         svg = svg.replace(stand_in, variable)
     return svg.strip()

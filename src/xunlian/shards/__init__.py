@@ -1,0 +1,1 @@
+"""Token shards: written, opened, checked, read as one long sequence."""

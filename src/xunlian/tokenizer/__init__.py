@@ -1,0 +1,1 @@
+"""Tokenizers: learned from text, opened, saved; text to ids and back."""

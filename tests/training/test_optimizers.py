@@ -1,0 +1,97 @@
+"""Muon equals a slow obvious version; groups and state do what they say."""
+
+import pytest
+import torch
+
+from xunlian.models.decoder import Decoder, DecoderConfig, initialize
+from xunlian.training.optimizers import Muon, Optimizers, OptimizerSettings, orthogonalize
+
+
+def tiny(tied: bool = False) -> Decoder:
+    model = Decoder(DecoderConfig("qwen3", vocab_size=50, depth=2, width=32, heads=2, kv_heads=2,
+                                  head_width=16, mlp_width=64, context=16, tied=tied))
+    initialize(model, torch.Generator().manual_seed(1))
+    return model
+
+
+SETTINGS = OptimizerSettings("muon", 0.02, 0.03, 0.004, 0.01, 0.1, 0.95, (0.9, 0.95),
+                             torch.float32)
+
+
+def slow_newton_schulz(gradient: torch.Tensor) -> torch.Tensor:
+    """Keller Jordan's published iteration, for one matrix, in float64."""
+    a, b, c = (3.4445, -4.7750, 2.0315)
+    x = gradient.double()
+    x = x / (x.norm() + 1e-7)
+    if gradient.shape[0] > gradient.shape[1]:
+        x = x.T
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if gradient.shape[0] > gradient.shape[1] else x
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 12), (12, 5)])
+def test_batched_orthogonalization_equals_one_at_a_time_in_float64(shape):
+    matrices = torch.randn(3, *shape)
+    batched = orthogonalize(matrices)
+    for one, result in zip(matrices, batched, strict=True):
+        assert torch.allclose(result.double(), slow_newton_schulz(one), atol=1e-4)
+
+
+def test_orthogonalized_singular_values_are_near_one():
+    values = torch.linalg.svdvals(orthogonalize(torch.randn(4, 32, 64)))
+    assert values.min() > 0.5 and values.max() < 1.5
+
+
+def test_muon_step_equals_the_published_rule():
+    weight = torch.nn.Parameter(torch.randn(12, 5))
+    expected, momentum = weight.detach().clone().double(), torch.zeros(12, 5).double()
+    muon = Muon([weight], lr=0.02, momentum=0.9, weight_decay=0.1, dtype=torch.float32)
+    for _ in range(3):
+        gradient = torch.randn(12, 5)
+        weight.grad = gradient.clone()
+        muon.step()
+        momentum = 0.9 * momentum + 0.1 * gradient.double()
+        update = slow_newton_schulz(0.1 * gradient.double() + 0.9 * momentum)
+        expected = expected * (1 - 0.02 * 0.1) - 0.02 * (12 / 5) ** 0.5 * update
+    assert torch.allclose(weight.double(), expected, atol=1e-4)
+
+
+def test_every_parameter_is_in_exactly_one_group():
+    for tied in (True, False):
+        model = tiny(tied)
+        optimizers = Optimizers(model, SETTINGS)
+        grouped = [p for o in optimizers.all for g in o.param_groups for p in g["params"]]
+        assert len(grouped) == len({id(p) for p in grouped}) == len(list(model.parameters()))
+
+
+def test_rates_follow_the_factor_and_matrices_go_to_muon():
+    model = tiny()
+    optimizers = Optimizers(model, SETTINGS)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizers.step(rate_factor=0.5, momentum_factor=1.0)
+    assert optimizers.muon is not None
+    assert optimizers.muon.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert len(optimizers.muon.param_groups[0]["params"]) == 2 * 7
+    assert {g["lr"] for g in optimizers.adamw.param_groups} == {0.015, 0.002, 0.005}
+
+
+def test_state_survives_a_round_trip():
+    first, second = tiny(), tiny()
+    one, two = Optimizers(first, SETTINGS), Optimizers(second, SETTINGS)
+
+    def update(model: Decoder, optimizers: Optimizers, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizers.step(1.0, 1.0)
+
+    update(first, one, 1)
+    second.load_state_dict(first.state_dict())
+    two.load_state_tensors(one.state_tensors())
+    update(first, one, 2)
+    update(second, two, 2)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

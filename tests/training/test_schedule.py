@@ -1,0 +1,38 @@
+"""The schedule over progress, and the clock that tells it."""
+
+import time
+
+import pytest
+
+from xunlian.recipe.budget import parse_budget
+from xunlian.training.schedule import Clock, rate_factor
+
+SHAPE = {"warmup": 0.1, "decay": 0.5, "final_rate": 0.0}
+
+
+@pytest.mark.parametrize(("progress", "factor"), [
+    (0.05, 0.5), (0.1, 1.0), (0.3, 1.0), (0.5, 1.0), (0.75, 0.5), (1.0, 0.0),
+])
+def test_the_rate_rises_stays_and_falls(progress, factor):
+    assert rate_factor(progress, **SHAPE) == pytest.approx(factor)
+
+
+def test_the_rate_never_goes_below_zero_or_its_final_part():
+    assert rate_factor(1.5, **SHAPE) == 0
+    assert rate_factor(1.0, warmup=0, decay=0.5, final_rate=0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("budget", "steps"), [
+    ("200 steps", 200), ("10000 tokens", 10), ("3 epochs", 15),
+])
+def test_budgets_turn_into_steps(budget, steps):
+    clock = Clock(parse_budget(budget), batch_tokens=1000, epoch_tokens=5000, started=0)
+    assert clock.total_steps == steps
+    assert clock.progress(steps, 1.0) == 1
+
+
+def test_a_wall_clock_budget_counts_earlier_processes_and_leaves_room_for_a_step():
+    clock = Clock(parse_budget("100s"), 1000, 5000, started=time.time() - 30, seconds_before=20)
+    assert clock.total_steps is None
+    assert clock.progress(0, 0.0) == pytest.approx(0.5, abs=0.01)
+    assert clock.progress(0, 50.0) == pytest.approx(1.0, abs=0.01)
