@@ -2,6 +2,7 @@
 
 Only one process of a group speaks (`quiet()` silences the others).
 """
+
 from functools import cache
 from typing import TYPE_CHECKING
 

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,43 +41,39 @@ def evaluate(run: str | Path, data: str | Path | Sequence[str | Path] | None = N
         InputError: no such run, metric or text, or a stride that is not possible.
     """
     _check_metrics(metrics)
+    import tempfile
+
     import torch
 
     import xunlian
     from xunlian.evaluation.perplexity import document_score
-    from xunlian.interop.huggingface import load_model
     from xunlian.machine.features import available_cores
     from xunlian.machine.rates import pick_device
-    from xunlian.runs.load import load_folder
-    from xunlian.tokenizer.tokenizer import load_tokenizer
+    from xunlian.runs.load import load_run
 
     recipe = _recipe(Path(run), overrides)
-    folder = load_folder(Path(run))
-    tokenizer = load_tokenizer(folder)
-    text = _text(run, recipe, data, tokenizer)
+    loaded = load_run(run)
+    tokenizer, context = loaded.tokenizer, loaded.model.config.context
+    stride = _check_stride(stride, context)
     torch.set_num_threads(recipe.training.threads or available_cores())
-    model = load_model(folder).to(pick_device())
-    _check_vocabulary(folder, model.config.vocab_size, tokenizer)
+    model = loaded.model.to(pick_device())
     if recipe.training.attention != "auto":
         model.attention_form = recipe.training.attention
     # 'auto' is for training: without a word from the user, a score is computed exactly.
     dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
-    context = model.config.context
-    stride = stride if stride is not None else max(1, context // 2)
-    with _bar(text.tokens) as progress:
-        score = document_score(model, text.documents, stride=stride, end_id=tokenizer.end_id,
-                               dtype=dtype, batch_tokens=_batch_tokens(model.head_weight.device),
-                               progress=progress)
-    counts = text.counts()
+    with tempfile.TemporaryDirectory(prefix="xunlian-") as folder:
+        text = _text(run, recipe, data, tokenizer, Path(folder))
+        with _bar(text.tokens) as progress:
+            score = document_score(model, text.documents, stride=stride, end_id=tokenizer.end_id,
+                                   dtype=dtype, progress=progress,
+                                   batch_tokens=_batch_tokens(model.head_weight.device))
     signature = "|".join([
         f"xunlian-{xunlian.__version__}", f"context:{context}", f"stride:{stride}", "unit:token",
         "end:scored", f"precision:{'bf16' if dtype == torch.bfloat16 else 'fp32'}",
         f"tokenizer:{tokenizer.fingerprint[:12]}"])
     return {
-        "scores": score.per_unit(counts), "signatures": {"perplexity": signature},
-        "run": str(run), "data": text.name, "tokens": score.tokens,
-        "documents": counts.documents, "bytes": counts.bytes, "characters": counts.characters,
-        "words": counts.words,
+        "scores": score.per_unit(text.counts), "signatures": {"perplexity": signature},
+        "run": str(run), "data": text.name, "tokens": score.tokens, **asdict(text.counts),
     }
 
 
@@ -99,7 +97,7 @@ def _recipe(run: Path, overrides: Sequence[str]) -> "Recipe":
 
 
 def _text(run: str | Path, recipe: "Recipe", data: str | Path | Sequence[str | Path] | None,
-          tokenizer: "Tokenizer") -> "Text":
+          tokenizer: "Tokenizer", folder: Path) -> "Text":
     from xunlian.errors import InputError
     from xunlian.evaluation.texts import corpus_text, files_text
 
@@ -114,34 +112,30 @@ def _text(run: str | Path, recipe: "Recipe", data: str | Path | Sequence[str | P
         return corpus_text(Path(recipe.corpus.path), tokenizer)
     if len(paths) == 1 and (Path(paths[0]) / "corpus.json").is_file():
         return corpus_text(Path(paths[0]), tokenizer)
-    return files_text([str(path) for path in paths], recipe.corpus, tokenizer)
+    return files_text([str(path) for path in paths], recipe.corpus, tokenizer, folder)
 
 
-def _check_vocabulary(folder: Path, vocab_size: int, tokenizer: "Tokenizer") -> None:
+def _check_stride(stride: int | None, context: int) -> int:
     from xunlian.errors import InputError
 
-    if tokenizer.vocab_size > vocab_size:
-        raise InputError(f"The tokenizer in '{folder}' has {tokenizer.vocab_size} tokens, the "
-                         f"model only {vocab_size}: they do not belong together.")
+    if stride is not None and not 1 <= stride <= context:
+        raise InputError(f"stride = {stride} is not possible; use 1 to {context}, the model's "
+                         "context.")
+    return stride or max(1, context // 2)
 
 
 def _batch_tokens(device: Any) -> int:
     return 4096 if device.type == "cpu" else 65_536
 
 
-def _bar(total: int | None) -> Any:
-    """A context manager that yields the function to call with the tokens scored."""
-    from contextlib import contextmanager
-
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Yields the function to call with the number of tokens scored."""
     from xunlian.console import progress
 
-    @contextmanager
-    def bar() -> Any:
-        with progress() as shown:
-            task = shown.add_task("evaluate", total=total)
-            yield lambda tokens: shown.advance(task, tokens)
-
-    return bar()
+    with progress() as shown:
+        task = shown.add_task("evaluate", total=total)
+        yield lambda tokens: shown.advance(task, tokens)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -192,8 +186,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    result = evaluate(arguments.model, arguments.data, arguments.overrides,
-                      metrics=arguments.metrics, stride=arguments.stride)
+    # `--data FILE key=value`: the option takes all that follows, files or not.
+    given = arguments.data or []
+    settings = [text for text in given if "=" in text and not Path(text).exists()]
+    result = evaluate(arguments.model, [text for text in given if text not in settings],
+                      [*arguments.overrides, *settings], metrics=arguments.metrics,
+                      stride=arguments.stride)
     if arguments.json:
         import orjson
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xunlian.runs.folder import Run
 
 Split = Literal["train", "val"]
+SHOWN_TOKENS = 100_000  # of one document: a whole library may be one
 
 
 def info(path: str | Path, *, show: int = 0, split: Split = "train",
@@ -17,7 +18,8 @@ def info(path: str | Path, *, show: int = 0, split: Split = "train",
     """What is in a corpus, a run or a Hugging Face model folder; `kind` says which it is.
 
     Args:
-        show: of a corpus, that many documents of `split`, decoded back from the shards.
+        show: of a corpus, that many documents of `split`, decoded back from the shards (of each
+            at most SHOWN_TOKENS).
         split: 'train' or 'val'.
         verify: of a corpus, compare every shard with its checksum.
 
@@ -55,9 +57,10 @@ def _corpus(path: Path, show: int, split: Split, verify: bool) -> dict[str, Any]
         corpus.verify()
         found["verified"] = True
     if show > 0:
-        tokenizer = load_tokenizer(path)
-        documents = islice(corpus.stream(split).documents(), show)
-        found["documents"] = [tokenizer.decode(ids) for ids in documents]
+        tokenizer, stream = load_tokenizer(path), corpus.stream(split)
+        found["documents"] = [
+            {"text": tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))),
+             "tokens": stop - start} for start, stop in islice(stream.spans(), show)]
     return found
 
 
@@ -183,12 +186,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
         return 0
-    from xunlian.commands.describe import describe
+    from xunlian.report.lines import describe
 
     documents = found.pop("documents", None)
     for name, value in describe(found):
         sys.stdout.write(f"{name:<17}{value}\n")
-    for number, text in enumerate(documents or [], start=1):
-        sys.stdout.write(f"\n--- {arguments.split} document {number} of {len(documents)} "
-                         f"({len(text):,} characters)\n{text}\n")
+    for number, document in enumerate(documents or [], start=1):
+        cut = f", the first {SHOWN_TOKENS:,} shown" if document["tokens"] > SHOWN_TOKENS else ""
+        sys.stdout.write(f"\n--- {arguments.split} document {number} ({document['tokens']:,} "
+                         f"tokens{cut})\n{document['text']}\n")
     return 0

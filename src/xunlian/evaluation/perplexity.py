@@ -160,12 +160,10 @@ def document_score(model: Decoder, documents: Iterable[Document], *, stride: int
         end_id: the token put before each document.
 
     Raises:
-        InputError: the stride is not in 1..context, or there is no token at all.
+        InputError: there is no token at all.
     """
     context = model.config.context
-    if not 1 <= stride <= context:
-        raise InputError(f"stride = {stride} is not possible; use 1 to {context}, the model's "
-                         "context.")
+    assert 1 <= stride <= context
     nats, tokens = 0.0, 0
     with evaluating(model):
         windows = _document_windows(documents, context, stride, end_id)

@@ -1,20 +1,30 @@
 """What is scored: documents as token ids, and how much text they stand for.
 
 A text is a corpus's validation split, already cleaned, tokenized and counted, or files, which are
-read, cleaned, tokenized and counted on the way, never whole in memory.
+read, cleaned, counted and tokenized into a temporary shard first: so no text, and no document, is
+ever whole in memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xunlian.console import progress, warn
+from xunlian.corpus.encode import Sequenced, encode
+from xunlian.corpus.readers import Piece, read_documents
+from xunlian.corpus.sources import find_sources
 from xunlian.errors import InputError
 from xunlian.evaluation.perplexity import Document, Stream, TextCounts
 from xunlian.files import sha256
 from xunlian.recipe.settings import Corpus as ReadingSettings
 from xunlian.shards.corpus import Corpus, open_corpus
+from xunlian.shards.format import token_dtype
+from xunlian.shards.stream import TokenStream, open_stream
+from xunlian.shards.writer import ShardWriter
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 BATCH_CHARACTERS = 1 << 20  # encoded at once, by all cores
@@ -27,14 +37,14 @@ class Text:
     Attributes:
         name: how to call it in a result.
         documents: to be gone through once.
-        tokens: how many there are, or None when only reading tells.
-        counts: to be called when all documents were read.
+        tokens: how many there are, the end tokens included.
+        counts: how much text that is.
     """
 
     name: str
     documents: Iterable[Document]
-    tokens: int | None
-    counts: Callable[[], TextCounts]
+    tokens: int
+    counts: TextCounts
 
 
 @dataclass(frozen=True)
@@ -68,20 +78,55 @@ def corpus_text(path: Path, tokenizer: Tokenizer, split: str = "val") -> Text:
         raise InputError(f"The corpus '{path}' has no validation text. Say with --data which text "
                          "to score, or prepare the corpus with --val.")
     _verify(corpus, split)
-    stream = corpus.stream(split)
-    counts = TextCounts(documents=card["documents"], bytes=card["bytes"],
-                        characters=card["characters"], words=card["words"])
-    documents = (Span(stream, start, stop) for start, stop in stream.spans())
-    return Text(f"{path} ({split})", documents, card["tokens"], lambda: counts)
+    return Text(f"{path} ({split})", _spans(corpus.stream(split)), card["tokens"],
+                _text_counts(card))
 
 
-def files_text(paths: Sequence[str], settings: ReadingSettings, tokenizer: Tokenizer) -> Text:
-    """Text files, read and cleaned as `prepare` does.
+def files_text(paths: Sequence[str], settings: ReadingSettings, tokenizer: Tokenizer,
+               folder: Path) -> Text:
+    """Text files, read and cleaned as `prepare` does, and tokenized into `folder`.
 
     Raises:
-        InputError: while the documents are gone through: a file is missing, empty or broken.
+        InputError: a file is missing, empty or broken, or there is no text in any.
     """
-    raise NotImplementedError
+    sources = find_sources(paths)
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    dtype = token_dtype(tokenizer.vocab_size)
+    with progress() as bar, ShardWriter(folder, "text", dtype) as writer:
+        task = bar.add_task("read", total=sum(source.size for source in sources))
+        for batch in _batches(read_documents(sources, settings, dropped,
+                                             lambda read: bar.advance(task, read))):
+            part = encode(batch, tokenizer, dtype)[0]["text"]
+            writer.write(part.tokens, part.lengths, part.starts)
+            counts.update(part.counts)
+    if dropped["broken_records"]:
+        warn(f"{dropped['broken_records']:,} broken records were left out.")
+    if not counts["documents"]:
+        raise InputError(f"There is no text in {', '.join(paths)}.")
+    stream = open_stream([folder / shard["name"] for shard in writer.shards])
+    return Text(", ".join(paths), _spans(stream), len(stream), _text_counts(counts))
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Sequenced]]:
+    batch: list[Sequenced] = []
+    size = 0
+    for piece in pieces:
+        batch.append(Sequenced(piece.text, "text", piece.first, piece.last))
+        size += len(piece.text)
+        if size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _text_counts(counts: Mapping[str, Any]) -> TextCounts:
+    return TextCounts(**{field.name: counts[field.name] for field in fields(TextCounts)})
+
+
+def _spans(stream: TokenStream) -> Iterator[Span]:
+    return (Span(stream, start, stop) for start, stop in stream.spans())
 
 
 def _verify(corpus: Corpus, split: str) -> None:
@@ -91,36 +136,3 @@ def _verify(corpus: Corpus, split: str) -> None:
             if sha256(file) != shard[f"{suffix}_sha256"]:
                 raise InputError(f"'{file}' is damaged: its checksum differs. Prepare the corpus "
                                  "again.")
-
-
-class _Encoded:
-    """Documents of plain text as token ids; counts the text that goes through."""
-
-    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer) -> None:
-        self.texts, self.tokenizer = texts, tokenizer
-        self.documents = self.bytes = self.characters = self.words = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        waiting: list[str] = []
-        size = 0
-        for text in self.texts:
-            self._count(text)
-            waiting.append(text)
-            size += len(text)
-            if size >= BATCH_CHARACTERS:
-                yield from self._encode(waiting)
-                waiting, size = [], 0
-        yield from self._encode(waiting)
-
-    def counts(self) -> TextCounts:
-        return TextCounts(self.documents, self.bytes, self.characters, self.words)
-
-    def _encode(self, texts: list[str]) -> Iterator[np.ndarray]:
-        for ids in self.tokenizer.encode_batch(texts):
-            yield np.array([*ids, self.tokenizer.end_id], dtype=np.int64)
-
-    def _count(self, text: str) -> None:
-        self.documents += 1
-        self.bytes += len(text.encode("utf-8"))
-        self.characters += len(text)
-        self.words += len(text.split())

@@ -1,0 +1,1 @@
+"""Model folders that other software opens, and theirs opened here."""

@@ -38,7 +38,7 @@ def causal_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, form: str) 
 
 
 class CausalSelfAttention(nn.Module):
-    """(B, L, D) -> (B, L, D)"""
+    """Of norm(x). (B, L, D) -> (B, L, D)"""
 
     def __init__(self, *, width: int, heads: int, kv_heads: int, head_width: int, bias: bool,
                  qk_norm: bool, epsilon: float):
@@ -51,9 +51,10 @@ class CausalSelfAttention(nn.Module):
         self.query_norm = RMSNorm(head_width, epsilon) if qk_norm else nn.Identity()
         self.key_norm = RMSNorm(head_width, epsilon) if qk_norm else nn.Identity()
 
-    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor] | None, form: str) -> Tensor:
+    def forward(self, x_BLD: Tensor, norm: nn.Module, rotary: tuple[Tensor, Tensor] | None,
+                form: str) -> Tensor:
         batch, length, _ = x_BLD.shape
-        joined = joined_linear(x_BLD, [self.query, self.key, self.value])
+        joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
         joined = joined.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)
         q_BLHK, k_BLGK, v_BLGK = joined.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
         q_BLHK, k_BLGK = self.query_norm(q_BLHK), self.key_norm(k_BLGK)

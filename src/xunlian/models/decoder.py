@@ -66,8 +66,8 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor] | None, form: str) -> Tensor:
-        x_BLD = x_BLD + self._drop(self.attention(self.attention_norm(x_BLD), rotary, form))
-        return x_BLD + self._drop(self.mlp(self.mlp_norm(x_BLD)))
+        x_BLD = x_BLD + self._drop(self.attention(x_BLD, self.attention_norm, rotary, form))
+        return x_BLD + self._drop(self.mlp(x_BLD, self.mlp_norm))
 
     def _drop(self, x_BLD: Tensor) -> Tensor:
         return F.dropout(x_BLD, self.dropout) if self.training and self.dropout else x_BLD

@@ -21,12 +21,19 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), bias)
 
 
-def joined_linear(x: Tensor, layers: list[Linear]) -> Tensor:
-    """One matrix product for several layers with the same input: their outputs side by side.
+def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module) -> Tensor:
+    """`norm`, then one matrix product for several layers: their outputs side by side.
 
-    The weights are joined while they are cast, which costs nothing more than the cast.
+    The weights are joined while they are cast, which costs nothing more than the cast. The gain of
+    an RMSNorm is multiplied into them there: its gradient is then a sum over the matrix instead
+    of a slow reduction over all positions.
     """
-    weight = torch.cat([layer.weight for layer in layers]).to(x.dtype)
+    weight = torch.cat([layer.weight for layer in layers])
+    if isinstance(norm, RMSNorm):
+        x, weight = norm.without_gain(x), weight * norm.weight
+    else:
+        x = norm(x)
+    weight = weight.to(x.dtype)
     bias = None
     if layers[0].bias is not None:
         bias = torch.cat([layer.bias for layer in layers]).to(x.dtype)
@@ -42,9 +49,14 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
+        return (self._normed(x) * self.weight).to(x.dtype)
+
+    def without_gain(self, x: Tensor) -> Tensor:
+        return self._normed(x).to(x.dtype)
+
+    def _normed(self, x: Tensor) -> Tensor:
         wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (wide * scale * self.weight).to(x.dtype)
+        return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -61,7 +73,7 @@ def make_norm(kind: str, width: int, epsilon: float) -> nn.Module:
 
 
 class SwiGLU(nn.Module):
-    """silu(x gate) * (x up), projected back. (B, L, D) -> (B, L, D)"""
+    """silu(y gate) * (y up), projected back, where y = norm(x). (B, L, D) -> (B, L, D)"""
 
     def __init__(self, width: int, mlp_width: int, bias: bool):
         super().__init__()
@@ -69,21 +81,21 @@ class SwiGLU(nn.Module):
         self.up = Linear(width, mlp_width, bias=bias)
         self.output = Linear(mlp_width, width, bias=bias)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        gate_BLF, up_BLF = joined_linear(x_BLD, [self.gate, self.up]).chunk(2, dim=-1)
+    def forward(self, x_BLD: Tensor, norm: nn.Module) -> Tensor:
+        gate_BLF, up_BLF = joined_linear(x_BLD, [self.gate, self.up], norm).chunk(2, dim=-1)
         return self.output(F.silu(gate_BLF) * up_BLF)
 
 
 class GELUMLP(nn.Module):
-    """gelu(x up), projected back, in the tanh form of GPT-2. (B, L, D) -> (B, L, D)"""
+    """gelu(norm(x) up), projected back, in the tanh form of GPT-2. (B, L, D) -> (B, L, D)"""
 
     def __init__(self, width: int, mlp_width: int, bias: bool):
         super().__init__()
         self.up = Linear(width, mlp_width, bias=bias)
         self.output = Linear(mlp_width, width, bias=bias)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        return self.output(F.gelu(self.up(x_BLD), approximate="tanh"))
+    def forward(self, x_BLD: Tensor, norm: nn.Module) -> Tensor:
+        return self.output(F.gelu(self.up(norm(x_BLD)), approximate="tanh"))
 
 
 def rotary_table(context: int, head_width: int, theta: float) -> tuple[Tensor, Tensor]:

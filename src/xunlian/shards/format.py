@@ -17,13 +17,13 @@ A long document may stand as several sequences.
 """
 
 import struct
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQQ")
-_CODES = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+_CODES: dict[int, np.dtype[Any]] = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class TokenStream:
                 starts = shard.document_starts(first, min(last + 1, count)).tolist()
                 if last == count:
                     starts.append(len(shard.tokens))
-                for start, stop in zip(starts, starts[1:], strict=False):
+                for start, stop in pairwise(starts):
                     yield offset + start, offset + stop
 
     def documents(self) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ its limit by one document.
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -36,12 +37,15 @@ class ShardWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             self._finish()
         elif self._open:
-            self._open.abandon()
+            self._open.files.__exit__(kind, error, trace)
 
     def write(self, tokens: np.ndarray, lengths: np.ndarray, starts: np.ndarray) -> None:
         """Append sequences.
@@ -89,10 +93,10 @@ class _Shard:
         self.path, self.dtype = path, dtype
         self.tokens = self.sequences = self.documents = 0
         self._sha = hashlib.sha256()
-        self._writing = atomic_write(path.with_name(path.name + ".bin"))
-        self._bin = self._writing.__enter__()
-        self._lengths = tempfile.TemporaryFile(dir=path.parent)
-        self._starts = tempfile.TemporaryFile(dir=path.parent)
+        self.files = ExitStack()  # closes them, and renames or removes the .bin
+        self._lengths = self.files.enter_context(tempfile.TemporaryFile(dir=path.parent))
+        self._starts = self.files.enter_context(tempfile.TemporaryFile(dir=path.parent))
+        self._bin = self.files.enter_context(atomic_write(path.with_name(path.name + ".bin")))
 
     def append(self, tokens: np.ndarray, lengths: np.ndarray, starts: np.ndarray) -> None:
         data = tokens.data if len(tokens) else b""
@@ -105,14 +109,12 @@ class _Shard:
         self.documents += int(starts.sum())
 
     def finish(self) -> dict[str, Any]:
-        self._writing.__exit__(None, None, None)
         sha = hashlib.sha256()
         with atomic_write(self.path.with_name(self.path.name + ".idx")) as file:
             for part in self._index():
                 file.write(part)
                 sha.update(part)
-        self._lengths.close()
-        self._starts.close()
+        self.files.close()
         return {
             "name": self.path.name,
             "tokens": self.tokens,
@@ -120,15 +122,6 @@ class _Shard:
             "bin_sha256": self._sha.hexdigest(),
             "idx_sha256": sha.hexdigest(),
         }
-
-    def abandon(self) -> None:
-        error = RuntimeError("abandoned")
-        try:
-            self._writing.__exit__(RuntimeError, error, None)
-        except RuntimeError:
-            pass
-        self._lengths.close()
-        self._starts.close()
 
     def _index(self) -> Iterator[bytes]:
         yield pack_header(self.dtype, self.sequences, self.documents)

@@ -9,8 +9,12 @@ Kind = Literal["bpe", "unigram", "wordpiece", "byte", "char"]
 # model the output head eats the arithmetic. These steps keep some hundred occurrences of the
 # average token: (at least so many bytes of text, tokens).
 _STEPS = (
-    (500_000_000, 32768), (50_000_000, 16384), (8_000_000, 8192), (2_500_000, 4096),
-    (500_000, 2048), (0, 1024),
+    (500_000_000, 32768),
+    (50_000_000, 16384),
+    (8_000_000, 8192),
+    (2_500_000, 4096),
+    (500_000, 2048),
+    (0, 1024),
 )
 _LARGEST = _STEPS[0][1]
 

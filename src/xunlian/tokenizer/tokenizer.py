@@ -54,7 +54,8 @@ class Tokenizer:
 
     @property
     def end_token(self) -> str:
-        return self.backend.id_to_token(self.end_id)
+        """The name of the token that ends a document."""
+        return str(self.backend.id_to_token(self.end_id))
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json, which Transformers opens."""

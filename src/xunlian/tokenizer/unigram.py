@@ -64,7 +64,7 @@ def _seeds(words: dict[str, int], alphabet: set[str], most: int) -> Counter[str]
     (apriori), so that memory stays small.
     """
     found: Counter[str] = Counter()
-    places = [(word, count, range(len(word))) for word, count in words.items()]
+    places = [(word, count, list(range(len(word)))) for word, count in words.items()]
     for length in range(2, _LONGEST + 1):
         counts: Counter[str] = Counter()
         for word, count, starts in places:
@@ -125,9 +125,7 @@ def _log_shares(counts: dict[str, int]) -> dict[str, float]:
     }
 
 
-def _count_uses(
-    pieces: dict[str, float], texts: list[str], weights: np.ndarray
-) -> dict[str, int]:
+def _count_uses(pieces: dict[str, float], texts: list[str], weights: np.ndarray) -> dict[str, int]:
     """How often each piece occurs in the most probable segmentation of all words."""
     names = list(pieces)
     model = models.Unigram([(UNKNOWN, 0.0), *pieces.items()], unk_id=0, byte_fallback=False)

@@ -47,24 +47,28 @@ def train_wordpiece(texts: Iterator[str], vocab_size: int) -> tokenizers.Tokeniz
         )
     )
     backend.pre_tokenizer = splitter
-    backend.decoder = decoders.Sequence([
-        decoders.WordPiece(prefix="##", cleanup=False),
-        decoders.Fuse(),
-        decoders.Replace(Regex(r" ?\n ?"), "\n"),
-        decoders.Replace(Regex(rf"(?<={_CJK}) (?={_CJK})"), ""),
-        decoders.Replace(Regex(r" (?=[.,;:!?)\]}%，。、；：？！”’）》])"), ""),
-    ])
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.WordPiece(prefix="##", cleanup=False),
+            decoders.Fuse(),
+            decoders.Replace(Regex(r" ?\n ?"), "\n"),
+            decoders.Replace(Regex(rf"(?<={_CJK}) (?={_CJK})"), ""),
+            decoders.Replace(Regex(r" (?=[.,;:!?)\]}%，。、；：？！”’）》])"), ""),
+        ]
+    )
     backend.add_special_tokens([UNKNOWN])
     return backend
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
-        pre_tokenizers.Split(_NEWLINE, "isolated"),
-        pre_tokenizers.Split(Regex(CHARACTER), "isolated"),
-        pre_tokenizers.Punctuation("isolated"),
-    ])
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
+            pre_tokenizers.Split(_NEWLINE, "isolated"),
+            pre_tokenizers.Split(Regex(CHARACTER), "isolated"),
+            pre_tokenizers.Punctuation("isolated"),
+        ]
+    )
 
 
 def _merges(words: Counter[str], alphabet: list[str], room: int) -> list[str]:

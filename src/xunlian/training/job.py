@@ -61,14 +61,11 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
         decisions.tell(note, group)
     rows = PackedRows(corpus.stream("train"), recipe.model.context, recipe.training.seed)
     corpus.verify()
-    config = _config(recipe, corpus.vocab_size)
-    model = Decoder(config, recipe.model.dropout or 0.0)
+    model = build_model(recipe, corpus.vocab_size)
     if recipe.model.init_from:
         _load_initial(model, recipe.model.init_from, corpus)
-    else:
-        initialize(model, torch.Generator().manual_seed(recipe.training.seed))
     torch.manual_seed(recipe.training.seed)
-    stepper = _stepper(recipe, model, group)
+    stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, corpus.tokens("train"), started)
     micro_batches = recipe.training.batch_tokens // (  # type: ignore[operator]
         recipe.model.context * stepper.micro_rows * group.size)
@@ -92,7 +89,7 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     run = Run(out, recipe)
     if group.leads:
         run = create_run(out, recipe)
-        _write_model_folder(run, config, corpus)
+        _write_model_folder(run, model.config, corpus)
         run.write_facts(_facts(recipe, corpus, machine, group, decided.rates, memory,
                                compile_seconds, notes))
     group.wait()
@@ -133,9 +130,9 @@ def resume(out: Path, overrides: Sequence[str], corpus: Corpus | None, group: Gr
     threads = training.threads if state["processes"] == group.size else None
     torch.set_num_threads(threads or decisions.default_threads())
     rows = PackedRows(corpus.stream("train"), recipe.model.context, training.seed)
-    model = Decoder(_config(recipe, corpus.vocab_size), recipe.model.dropout or 0.0)
+    model = build_model(recipe, corpus.vocab_size)
     model.load_state_dict(weights)
-    stepper = _stepper(recipe, model, group)
+    stepper = build_stepper(recipe, model, group)
     stepper.optimizers.load_state_tensors(optimizer_state)
     torch.manual_seed(training.seed)
     if training.compile == "on":
@@ -177,15 +174,20 @@ def _train(run: Run, corpus: Corpus, rows: PackedRows, stepper: Stepper, clock: 
     return Outcome(run, finished, progress)
 
 
-def _config(recipe: Recipe, vocab_size: int) -> DecoderConfig:
+def build_model(recipe: Recipe, vocab_size: int) -> Decoder:
+    """The network of a resolved recipe, with the weights that its seed gives."""
     shape, model = shape_of(recipe.model), recipe.model
-    return DecoderConfig(architecture=model.architecture, vocab_size=vocab_size,
-                         context=model.context, rope_theta=model.rope_theta,
-                         norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
-                         **vars(shape))
+    config = DecoderConfig(architecture=model.architecture, vocab_size=vocab_size,
+                           context=model.context, rope_theta=model.rope_theta,
+                           norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
+                           **vars(shape))
+    decoder = Decoder(config, model.dropout or 0.0)
+    initialize(decoder, torch.Generator().manual_seed(recipe.training.seed))
+    return decoder
 
 
-def _stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
+def build_stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
+    """The model with its optimizers, on the device of this process."""
     training = recipe.training
     model.attention_form = training.attention
     model.to(group.device)

@@ -1,0 +1,184 @@
+"""`xunlian prepare`: raw text in, a corpus of token shards out."""
+
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xunlian.console import say
+from xunlian.errors import InputError, did_you_mean
+from xunlian.recipe.load import fields, load_recipe, shipped_recipes, validate
+from xunlian.recipe.settings import Recipe
+
+if TYPE_CHECKING:
+    from xunlian.shards.corpus import Corpus
+
+_OVERRIDE = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)+=")
+_TABLES = ("corpus", "tokenizer")
+
+
+def prepare(
+    *inputs: str | Path,
+    out: str | Path,
+    val: str | float | Path | None = None,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    on_error: str | None = None,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+) -> "Corpus":
+    """Prepare text files, folders or globs (or a recipe's `corpus.sources`) into a corpus folder.
+
+    Args:
+        inputs: files, folders, globs, `sample:NAME`; or one recipe (a .toml file or the name of a
+            shipped one).
+        out: the folder to make.
+        val: a fraction to hold out (0: none), or a file, folder or glob to validate on.
+        tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
+        vocab_size: number of tokens; derived from the amount of text when None.
+        on_error: 'stop' at a broken record, or 'skip' and count it.
+        overrides: `key=value` for the tables [corpus] and [tokenizer].
+        workers: processes; the result does not depend on their number.
+
+    Raises:
+        InputError: anything is wrong with the input. Nothing is left behind.
+    """
+    for override in overrides:
+        if override.split(".", 1)[0] not in _TABLES:
+            raise InputError(
+                f"'{override}': prepare takes keys of [corpus] and [tokenizer] only; give others "
+                "to `xunlian train`."
+            )
+    names = [str(given) for given in inputs]
+    named = _recipe(names)
+    recipe = load_recipe(named or Recipe(), overrides)
+    if named:
+        names = []
+    values = recipe.model_dump(exclude_unset=True)
+    given: dict[str, dict[str, Any]] = {
+        "corpus": {"sources": names or None, "val": _text(val), "on_error": on_error},
+        "tokenizer": {"kind": _text(tokenizer), "vocab_size": vocab_size},
+    }
+    for table, settings in given.items():
+        chosen = {key: value for key, value in settings.items() if value is not None}
+        values[table] = {**values.get(table, {}), **chosen}
+    return prepare_from_recipe(validate(values, "prepare"), Path(out), workers)
+
+
+def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -> "Corpus":
+    """Prepare `recipe.corpus.sources` into the folder `out`.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers = {workers}: at least 1.")
+    from xunlian.corpus.build import build_corpus
+
+    corpus = build_corpus(recipe.corpus, recipe.tokenizer, out, workers)
+    _summarize(corpus)
+    return corpus
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The options of `xunlian prepare`."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="text files (.txt .md .jsonl .csv .parquet, each also .gz or .zst), folders, globs; "
+        "or a recipe; and key=value settings of [corpus] and [tokenizer]",
+    )
+    parser.add_argument("--out", required=True, metavar="CORPUS", help="the folder to make")
+    parser.add_argument(
+        "--val",
+        metavar="FILE|FRACTION",
+        help="validation text: a file, or the fraction of the documents held out (default 0.05)",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="KIND|FILE",
+        help="bpe (default), unigram, wordpiece, byte, char, or the path of a tokenizer.json",
+    )
+    parser.add_argument(
+        "--vocab-size", type=int, metavar="N", help="tokens (default: from the amount of text)"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        help="at a broken line or record: stop and name it (default), or skip and count it",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+
+
+def run(arguments: Namespace) -> int:
+    """Carry out `xunlian prepare`; the exit status."""
+    overrides = [text for text in arguments.inputs if _is_override(text)]
+    inputs = [text for text in arguments.inputs if not _is_override(text)]
+    prepare(
+        *inputs,
+        out=arguments.out,
+        val=arguments.val,
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        on_error=arguments.on_error,
+        overrides=overrides,
+        workers=arguments.workers,
+    )
+    return 0
+
+
+def _is_override(text: str) -> bool:
+    if text.split("=", 1)[0] in fields() and "=" in text:
+        return True
+    return bool(_OVERRIDE.match(text)) and not Path(text).exists()
+
+
+def _recipe(names: list[str]) -> str | None:
+    """The recipe that is meant, when the input is one."""
+    if len(names) != 1 or Path(names[0]).is_dir():
+        return None
+    name = names[0]
+    if name.endswith(".toml") or (name in shipped_recipes() and not Path(name).exists()):
+        return name
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    if bare and not Path(name).exists():
+        raise InputError(
+            f"No file, folder or shipped recipe '{name}'.{did_you_mean(name, shipped_recipes())}"
+        )
+    return None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _summarize(corpus: "Corpus") -> None:
+    train, val = corpus.split_card("train"), corpus.split_card("val")
+    card = corpus.card
+    dropped = card["dropped"]
+    say(
+        f"{train['documents']:,} documents to train on, {val['documents']:,} to validate; "
+        f"{train['bytes'] + val['bytes']:,} bytes of text"
+    )
+    if any(dropped.values()):
+        say(
+            f"Left out: {dropped['empty_documents']:,} empty documents, "
+            f"{dropped['broken_records']:,} broken records"
+        )
+    say(f"{train['tokens']:,} tokens to train on, {val['tokens']:,} to validate")
+    fertility = card["fertility"]
+    parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
+    if fertility["english_tokens_per_word"]:
+        parts.append(f"{fertility['english_tokens_per_word']:.2f} an English word")
+    if fertility["chinese_tokens_per_character"]:
+        parts.append(f"{fertility['chinese_tokens_per_character']:.2f} a Chinese character")
+    say(
+        f"Vocabulary {corpus.vocab_size:,} ({card['tokenizer']['kind']}); tokens: "
+        f"{', '.join(parts)}"
+    )
+    say(
+        f"Next: xunlian train RECIPE corpus.path={corpus.path}   "
+        "(`xunlian recipe list` shows recipes)"
+    )

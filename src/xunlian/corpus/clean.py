@@ -1,0 +1,75 @@
+"""Light cleaning: line ends, control characters, Unicode NFC. It changes no visible character.
+
+Cleaning a text in pieces gives what cleaning it whole gives, as long as no piece ends inside a
+line end or before a combining mark; the readers cut so.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+
+# All of category Cc but line feed and tab, and the byte order mark.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
+# Text of these characters alone is in NFC, and composes with nothing: Latin, Cyrillic, common
+# punctuation, kana, Han, Hangul syllables, full-width forms. Asking `unicodedata` takes ten times
+# as long as this search (30 against 300 MB/s).
+_PERHAPS_NOT_NFC = re.compile(
+    "[^\x00-\u02ff\u0400-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u2190-\u2328\u3001-\u3029"
+    "\u3041-\u3096\u309b-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uff01-\uffee]"
+)
+# White space, control characters and the byte order mark.
+_BLANK = "".join(
+    map(
+        chr,
+        [
+            *range(0x21),
+            *range(0x7F, 0xA1),
+            0x1680,
+            *range(0x2000, 0x200B),
+            0x2028,
+            0x2029,
+            0x202F,
+            0x205F,
+            0x3000,
+            0xFEFF,
+        ],
+    )
+)
+
+_HAN_RUN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
+_WIDE_MARKS = re.compile("[\u3000-\u303f\uff00-\uffef]+")
+
+
+def clean(text: str, changes: Counter[str]) -> str:
+    """The cleaned text. What changed is added to `changes`."""
+    if "\r" in text:
+        changes["line_ends"] += text.count("\r")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _CONTROL.search(text):
+        text, count = _CONTROL.subn("", text)
+        changes["control_characters"] += count
+    if _PERHAPS_NOT_NFC.search(text) and not unicodedata.is_normalized("NFC", text):
+        changes["pieces_normalized"] += 1
+        text = unicodedata.normalize("NFC", text)
+    return text
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing visible is left after cleaning."""
+    return not text.strip(_BLANK)
+
+
+def count_words(text: str) -> int:
+    """Words between spaces, and each Han or Kana character as one (full-width marks as none)."""
+    if text.isascii():
+        return len(text.split())
+    rest, runs = _HAN_RUN.subn(" ", text)
+    return len(text) - len(rest) + runs + len(_WIDE_MARKS.sub(" ", rest).split())
+
+
+def count_han(text: str) -> int:
+    """Han and Kana characters."""
+    if text.isascii():
+        return 0
+    rest, runs = _HAN_RUN.subn(" ", text)
+    return len(text) - len(rest) + runs

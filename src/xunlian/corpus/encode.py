@@ -1,0 +1,67 @@
+"""Text to tokens: the work of one worker on one batch, a pure function.
+
+A batch is a list of sequences (a piece of a document each); the outcome is what the shard writer
+takes, per split, with the text's counts.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from xunlian.corpus.clean import clean, count_words
+from xunlian.tokenizer.tokenizer import Tokenizer
+
+
+class Sequenced(NamedTuple):
+    """A piece of a document on its way to the split it belongs to."""
+
+    text: str
+    split: str
+    first: bool
+    last: bool
+
+
+@dataclass
+class Encoded:
+    """One split's part of a batch: what `ShardWriter.write` takes, and counts of its text."""
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def encode(
+    batch: Sequence[Sequenced], tokenizer: Tokenizer, dtype: np.dtype
+) -> tuple[dict[str, Encoded], Counter[str]]:
+    """({split: its sequences}, what cleaning changed). Documents end with the end token."""
+    changes: Counter[str] = Counter()
+    parts: dict[str, Encoded] = {}
+    for split in sorted({item.split for item in batch}):
+        items = [item for item in batch if item.split == split]
+        texts = [clean(item.text, changes) for item in items]
+        sequences = tokenizer.encode_batch(texts)
+        tokens: list[int] = []
+        lengths = np.empty(len(items), np.int32)
+        for i, (item, ids) in enumerate(zip(items, sequences, strict=True)):
+            tokens += ids
+            if item.last:
+                tokens.append(tokenizer.end_id)
+            lengths[i] = len(ids) + item.last
+        counts = {
+            "documents": sum(item.first for item in items),
+            "tokens": len(tokens),
+            "bytes": sum(len(text.encode()) for text in texts),
+            "characters": sum(map(len, texts)),
+            "words": sum(map(count_words, texts)),
+        }
+        parts[split] = Encoded(
+            np.array(tokens, dtype=dtype),
+            lengths,
+            np.array([item.first for item in items], dtype=bool),
+            counts,
+        )
+    return parts, changes

@@ -1,0 +1,248 @@
+"""A decoder made ready for generating: the same mathematics as models/decoder.py, few operations.
+
+Notable ideas (measured at 14M parameters on one core with AVX512-BF16):
+- One new token is bound by reading the weights and by the number of operations, not by arithmetic:
+  queries, keys and values are one matrix, gate and up another, the gains of the norms are
+  multiplied into the matrix that follows, and oneDNN's packed form is read faster.
+- bf16 halves what is read, and only matrices are worth it: norms, rotation, cache and attention
+  stay in fp32, which is more exact and, for a single query, 3x as fast as bf16 attention.
+- A rotation is one complex product: the outputs of queries and keys are reordered when packed, so
+  that the two halves of each pair lie side by side.
+- Rows of equal length are read together (`read`), so prompts need no padding and no mask.
+
+Shapes: B rows, L length, D model width, H heads, G key/value heads, K width of a head, V
+vocabulary.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xunlian.decoding.cache import Cache
+from xunlian.models.attention import CausalSelfAttention
+from xunlian.models.decoder import Block, Decoder
+from xunlian.models.layers import LayerNorm, RMSNorm, SwiGLU
+
+Function = Callable[[Tensor], Tensor]
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+READ_TOKENS = 8192  # prompt tokens in one forward pass
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The functions of one block, with their weights inside."""
+
+    attention_norm: Function
+    joined: Function
+    qk_norm: Function | None
+    output: Function
+    mlp_norm: Function
+    mlp: Function
+
+
+class Engine:
+    """Reads tokens into a cache and gives the logits of the next one."""
+
+    @torch.inference_mode()
+    def __init__(self, model: Decoder, precision: str):
+        """`precision` is 'fp32' or 'bf16': that of the matrix products."""
+        self.config = config = model.config
+        self.precision = precision
+        self.device = model.embedding.weight.device
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._embedding = model.embedding.weight.detach()
+        self._positions = None if model.positions is None else model.positions.weight.detach()
+        self._turns = None if config.is_gpt2 else torch.complex(model.cos, model.sin)
+        self._layers = [
+            _prepare(block, dtype) for block in model.blocks if isinstance(block, Block)
+        ]
+        self._norm, gain = _norm(model.norm)
+        self._head = _product(model.head_weight, None, gain, dtype)
+
+    def new_cache(self, rows: int, columns: int) -> Cache:
+        config = self.config
+        return Cache(
+            depth=config.depth,
+            rows=rows,
+            kv_heads=config.kv_heads,
+            columns=columns,
+            head_width=config.head_width,
+            device=self.device,
+        )
+
+    @torch.inference_mode()
+    def read(self, cache: Cache, texts: dict[int, list[int]]) -> dict[int, Tensor]:
+        """Read whole texts, row -> tokens, in place of what these rows held.
+
+        No text may be longer than `cache.used`. Returns row -> logits (V) of its next token.
+        """
+        logits: dict[int, Tensor] = {}
+        by_length: dict[int, list[int]] = {}
+        for row, tokens in texts.items():
+            by_length.setdefault(len(tokens), []).append(row)
+        for length, rows in by_length.items():
+            size = max(1, READ_TOKENS // length)
+            for part in (rows[i : i + size] for i in range(0, len(rows), size)):
+                tokens_BL = torch.tensor([texts[row] for row in part], device=self.device)
+                logits_BV = self._read(cache, part, tokens_BL)
+                logits |= dict(zip(part, logits_BV, strict=True))
+            cache.place(rows, length)
+        return logits
+
+    @torch.inference_mode()
+    def step(self, cache: Cache, tokens_B: Tensor) -> Tensor:
+        """Append one token to every row. Returns the logits (B, V) of the next, in fp32."""
+        heads, kv_heads, width = (self.config.heads, self.config.kv_heads, self.config.head_width)
+        rows, column = tokens_B.shape[0], cache.used
+        end, mask = column + 1, cache.mask()
+        mask = None if mask is None else mask[..., :end]
+
+        def attend(layer: int, q_B1HK: Tensor, k_B1GK: Tensor, v_B1GK: Tensor) -> Tensor:
+            keys, values = cache.keys[layer], cache.values[layer]
+            keys.select(2, column).copy_(k_B1GK.squeeze(1))
+            values.select(2, column).copy_(v_B1GK.squeeze(1))
+            # The heads that share a key/value head stand where a longer query would.
+            q_BGHK = q_B1HK.reshape(rows, kv_heads, heads // kv_heads, width)
+            return F.scaled_dot_product_attention(
+                q_BGHK, keys[:, :, :end], values[:, :, :end], attn_mask=mask
+            )
+
+        logits_BV = self._forward(tokens_B.unsqueeze(1), cache.positions(), attend)
+        cache.used = end
+        return logits_BV
+
+    def _read(self, cache: Cache, rows: list[int], tokens_BL: Tensor) -> Tensor:
+        length, column = tokens_BL.shape[1], cache.used - tokens_BL.shape[1]
+        index = torch.tensor(rows, device=self.device)
+        group = self.config.heads // self.config.kv_heads
+
+        def attend(layer: int, q_BLHK: Tensor, k_BLGK: Tensor, v_BLGK: Tensor) -> Tensor:
+            q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BLGK, v_BLGK))
+            cache.keys[layer][:, :, column : cache.used].index_copy_(0, index, k)
+            cache.values[layer][:, :, column : cache.used].index_copy_(0, index, v)
+            if group > 1:
+                k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+        positions_1L = torch.arange(length, device=self.device).unsqueeze(0)
+        return self._forward(tokens_BL, positions_1L, attend)
+
+    def _forward(self, tokens_BL: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Logits (B, V) after the last token. `positions` are (B or 1, L)."""
+        batch, length = tokens_BL.shape
+        heads, kv_heads, width = (self.config.heads, self.config.kv_heads, self.config.head_width)
+        x = F.embedding(tokens_BL, self._embedding)
+        turns = None
+        if self._positions is not None:
+            x = x + self._positions[positions]
+        elif self._turns is not None:
+            turns = self._turns[positions].unsqueeze(2)
+        x = x.view(batch * length, -1)
+        for number, layer in enumerate(self._layers):
+            joined = layer.joined(layer.attention_norm(x)).float()
+            joined = joined.view(batch, length, heads + 2 * kv_heads, width)
+            qk, v = joined.split([heads + kv_heads, kv_heads], dim=2)
+            if layer.qk_norm is not None and turns is not None:
+                pairs = layer.qk_norm(qk).unflatten(-1, (-1, 2))
+                qk = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)
+            mixed = attend(number, qk[:, :, :heads], qk[:, :, heads:], v)
+            x = x.add_(layer.output(mixed.reshape(batch * length, heads * width)))
+            x = x.add_(layer.mlp(layer.mlp_norm(x)))
+        last_BD = x.view(batch, length, -1)[:, -1]
+        return self._head(self._norm(last_BD)).float()
+
+
+def _prepare(block: Block, dtype: torch.dtype) -> _Layer:
+    attention_norm, gain = _norm(block.attention_norm)
+    joined, qk_norm = _prepare_joined(block.attention, gain, dtype)
+    mlp_norm, mlp_gain = _norm(block.mlp_norm)
+    mlp = block.mlp
+    output = _product(mlp.output.weight, mlp.output.bias, None, dtype)
+    if isinstance(mlp, SwiGLU):
+        bias = None if mlp.up.bias is None else torch.cat([mlp.gate.bias, mlp.up.bias])
+        up = _product(torch.cat([mlp.gate.weight, mlp.up.weight]), bias, mlp_gain, dtype)
+    else:
+        up = _product(mlp.up.weight, mlp.up.bias, mlp_gain, dtype)
+
+    def swiglu(x: Tensor) -> Tensor:
+        gate, rest = up(x).chunk(2, dim=-1)
+        return output(F.silu(gate).mul_(rest))
+
+    def gelu(x: Tensor) -> Tensor:
+        return output(F.gelu(up(x), approximate="tanh"))
+
+    attention = block.attention
+    return _Layer(
+        attention_norm=attention_norm,
+        joined=joined,
+        qk_norm=qk_norm,
+        output=_product(attention.output.weight, attention.output.bias, None, dtype),
+        mlp_norm=mlp_norm,
+        mlp=swiglu if isinstance(mlp, SwiGLU) else gelu,
+    )
+
+
+def _prepare_joined(
+    attention: CausalSelfAttention, gain: Tensor | None, dtype: torch.dtype
+) -> tuple[Function, Function | None]:
+    """The joined product of queries, keys and values; the QK-norm, if there is one."""
+    parts = [attention.query, attention.key, attention.value]
+    weight = torch.cat([part.weight for part in parts])
+    bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+    if not isinstance(attention.query_norm, RMSNorm):
+        return _product(weight, bias, gain, dtype), None
+    assert isinstance(attention.key_norm, RMSNorm)
+    width, heads, kv_heads = attention.head_width, attention.heads, attention.kv_heads
+    # k and k + K/2 turn together; here they become neighbours. A dot product does not mind.
+    order = torch.arange(width, device=weight.device).view(2, -1).t().flatten()
+    rotated = (heads + kv_heads) * width
+    turned = weight[:rotated].view(heads + kv_heads, width, -1)[:, order].reshape(rotated, -1)
+    weight = torch.cat([turned, weight[rotated:]])
+    assert bias is None
+    gains = [attention.query_norm.weight] * heads + [attention.key_norm.weight] * kv_heads
+    gains_HK = torch.stack(gains)[:, order] * math.sqrt(width)
+    normalize = _rms(width, attention.query_norm)
+    return _product(weight, None, gain, dtype), lambda x: normalize(x) * gains_HK
+
+
+def _norm(norm: torch.nn.Module) -> tuple[Function, Tensor | None]:
+    """A norm as a function, and the gain to multiply into the matrix that follows it."""
+    if isinstance(norm, RMSNorm):
+        width = norm.weight.shape[0]
+        return _rms(width, norm), norm.weight * math.sqrt(width)
+    assert isinstance(norm, LayerNorm)
+    shape, weight, bias, epsilon = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+    return lambda x: F.layer_norm(x, shape, weight, bias, epsilon), None
+
+
+def _rms(width: int, norm: torch.nn.Module) -> Function:
+    """x / sqrt(sum of x^2 + width epsilon): RMSNorm without its gain and without sqrt(width).
+
+    Three operations where the library's function takes six.
+    """
+    assert isinstance(norm, RMSNorm)
+    floor = torch.tensor(math.sqrt(width * norm.epsilon), device=norm.weight.device)
+    return lambda x: x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), floor)
+
+
+def _product(
+    weight: Tensor, bias: Tensor | None, gain: Tensor | None, dtype: torch.dtype
+) -> Function:
+    """x -> (x * gain) weight' + bias in `dtype`, its weights packed for the processor."""
+    weight = (weight if gain is None else weight * gain).detach().to(dtype)
+    bias = None if bias is None else bias.detach().to(dtype)
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        try:
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            multiply = torch.ops.mkldnn._linear_pointwise.default
+            multiply(weight[:1], packed, bias, "none", [], "")
+        except (AttributeError, RuntimeError):
+            pass  # not in this build of PyTorch
+        else:
+            return lambda x: multiply(x.to(dtype), packed, bias, "none", [], "")
+    return lambda x: F.linear(x.to(dtype), weight, bias)

@@ -1,0 +1,189 @@
+"""A loaded model that continues text: what `xunlian.load` gives, and what the verb uses."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from xunlian.console import progress
+from xunlian.decoding.engine import Engine
+from xunlian.decoding.generate import generate_texts
+from xunlian.errors import InputError
+from xunlian.machine.features import read_machine
+from xunlian.machine.rates import BF16_FEATURES, choose_precision, measure_rates
+from xunlian.recipe.load import validate
+from xunlian.recipe.settings import Decoding
+from xunlian.runs.load import Loaded
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a model wrote after one prompt.
+
+    `finish` says why it stopped: at an 'end' token, a 'stop' string, or the 'length' asked for.
+    """
+
+    prompt: str
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to continue text. Every setting that is left out comes from the run's recipe.
+
+    An empty prompt starts a new document. A prompt longer than the context loses its beginning,
+    with a warning. The same seed gives the same text, whatever the other prompts (on the same
+    machine; next to other prompts exactly so in fp32).
+    """
+
+    loaded: Loaded
+    engine: Engine
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> str | list[str]:
+        """The text that follows `prompt`, without the prompt; for several, a list of texts.
+
+        Raises:
+            InputError: a value is out of its range.
+        """
+        decoding = self.settings(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+            repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+        )  # fmt: skip
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        texts = [result.text for result in self.continuations(prompts, decoding)]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """The text that follows `prompt` in pieces, as they come; whole characters only.
+
+        Raises:
+            InputError: a value is out of its range.
+        """
+        decoding = self.settings(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+            repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+        )  # fmt: skip
+        return self.pieces(prompt, decoding)
+
+    def settings(
+        self,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+    ) -> Decoding:
+        """The recipe's settings with these in their place, and a seed in any case.
+
+        Raises:
+            InputError: a value is out of its range.
+        """
+        given = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "stop": (stop,) if isinstance(stop, str) else stop,
+            "seed": seed,
+        }
+        values = self.loaded.decoding.model_dump()
+        values |= {name: value for name, value in given.items() if value is not None}
+        if values["seed"] is None:
+            values["seed"] = secrets.randbits(32)
+        return validate({"decoding": values}, "generate").decoding
+
+    def pieces(self, prompt: str, decoding: Decoding) -> Iterator[str]:
+        """As `stream`, with settings as a whole."""
+        tokens = [self._encode(prompt)]
+        for _, piece, _ in generate_texts(
+            self.engine, self.loaded.tokenizer, tokens, decoding, self.loaded.end_ids
+        ):
+            if piece:
+                yield piece
+
+    def continuations(self, prompts: Sequence[str], decoding: Decoding) -> list[Continuation]:
+        """Continue all prompts, with a bar to watch."""
+        tokens = [self._encode(prompt) for prompt in prompts]
+        found = [Continuation(prompt, "", 0, "length") for prompt in prompts]
+        pieces: list[list[str]] = [[] for _ in prompts]
+        bar = progress() if len(prompts) > 1 else contextlib.nullcontext()
+        with bar as shown:
+            task = shown and shown.add_task("generate", total=len(prompts) * decoding.max_tokens)
+            for number, piece, stream in generate_texts(
+                self.engine, self.loaded.tokenizer, tokens, decoding, self.loaded.end_ids
+            ):
+                pieces[number].append(piece)
+                done = stream.finish is not None
+                if shown:
+                    left = decoding.max_tokens - stream.tokens if done else 0
+                    shown.advance(task, 1 + left)
+                if done:
+                    text = "".join(pieces[number])
+                    found[number] = replace(
+                        found[number], text=text, tokens=stream.tokens, finish=stream.finish
+                    )
+        return found
+
+    def _encode(self, prompt: str) -> list[int]:
+        return self.loaded.tokenizer.encode(prompt) or [self.loaded.tokenizer.end_id]
+
+
+def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel:
+    """Make a model ready on the device of this machine.
+
+    `precision` of the matrix products is 'fp32', 'bf16', or 'auto': the one measured faster.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision = '{precision}' is not one of {', '.join(PRECISIONS)}.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "auto":
+        precision = faster_precision(device)
+    return LoadedModel(loaded, Engine(loaded.model.to(device), precision))
+
+
+def faster_precision(device: torch.device) -> str:
+    """'bf16' where the machine has it and multiplies faster with it, else 'fp32'."""
+    machine = read_machine()
+    if device.type == "cpu" and not any(name in machine.features for name in BF16_FEATURES):
+        return "fp32"
+    with torch.random.fork_rng(devices=[]):
+        return choose_precision(measure_rates(device, seconds=0.05), machine, device)[0]

@@ -1,0 +1,171 @@
+"""Hugging Face model folders: written so that Transformers opens them, and opened.
+
+    config.json  generation_config.json  model.safetensors (or several, with an index)
+
+Transformers computes the same logits from what is written here, and the other way round, to fp32
+rounding. Pickled weights are refused: opening them can run any code.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from xunlian.errors import InputError
+from xunlian.files import atomic_write, read_json, write_json
+from xunlian.interop.config import from_fields, to_fields
+from xunlian.interop.names import COMPUTED, entries, from_theirs, their_shape, to_theirs
+from xunlian.models.decoder import Decoder, DecoderConfig
+
+CONFIG_FILE = "config.json"
+GENERATION_FILE = "generation_config.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+def write_config(folder: Path, config: DecoderConfig, end_id: int | None) -> None:
+    """Write config.json and generation_config.json; `end_id` is the token that ends a document."""
+    write_json(folder / CONFIG_FILE, to_fields(config, end_id))
+    write_json(
+        folder / GENERATION_FILE,
+        {"bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id},
+    )
+
+
+def write_weights(file: Path, model: Decoder) -> None:
+    """Write the weights in fp32 under Transformers' names; `file` is replaced only when whole."""
+    weights = model.state_dict()
+    tensors = {entry.theirs: to_theirs(entry, weights) for entry in entries(model.config)}
+    with atomic_write(file) as out:
+        out.write(save(tensors, metadata={"format": "pt"}))
+
+
+def read_config(folder: Path) -> DecoderConfig:
+    """The configuration of a model folder.
+
+    Raises:
+        InputError: config.json is missing or damaged, or describes a model we do not have.
+    """
+    file = folder / CONFIG_FILE
+    return from_fields(read_json(file), file)
+
+
+def read_end_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that end a text, as the folder's files name them; often one, maybe none."""
+    for name in (GENERATION_FILE, CONFIG_FILE):
+        if (folder / name).is_file():
+            fields = read_json(folder / name)
+            found = fields.get("eos_token_id") if isinstance(fields, dict) else None
+            ids = found if isinstance(found, list) else [found]
+            if ids := [i for i in ids if isinstance(i, int)]:
+                return tuple(ids)
+    return ()
+
+
+def load_model(folder: Path) -> Decoder:
+    """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
+
+    Raises:
+        InputError: a file is missing, damaged or does not fit config.json, or the weights are
+            pickled.
+    """
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
+        model = Decoder(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    weights: dict[str, Tensor] = {}
+    with _open_tensors(folder) as tensors:
+        for entry in entries(config):
+            wanted = their_shape(entry, shapes)
+            if entry.theirs not in tensors:
+                raise InputError(
+                    f"'{folder}' lacks the tensor {entry.theirs} that its config.json "
+                    "asks for. The files do not belong together; copy them again."
+                )
+            tensor = tensors.read(entry.theirs)
+            if tuple(tensor.shape) != wanted:
+                raise InputError(
+                    f"In '{folder}', {entry.theirs} has shape {tuple(tensor.shape)} but "
+                    f"config.json asks for {wanted}. The files do not belong together; copy them "
+                    "again."
+                )
+            weights |= from_theirs(entry, tensor, shapes)
+        known = {entry.theirs for entry in entries(config)} | {"lm_head.weight"}
+        extra = [n for n in tensors.names if n not in known and not n.endswith(COMPUTED)]
+        if extra:
+            raise InputError(
+                f"'{folder}' holds the tensor {extra[0]}, which its config.json knows "
+                "nothing of. The files do not belong together; copy them again."
+            )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+class _Tensors:
+    """The tensors of one or several open safetensors files, read one at a time."""
+
+    def __init__(self, files: dict[Path, "safe_open"]):
+        found = [(name, file) for file, opened in files.items() for name in list(opened.keys())]
+        # Some GPT-2 folders name the inner model's tensors without "transformer.".
+        bare = any(name == "wte.weight" for name, _ in found)
+        self._places = {
+            f"transformer.{name}" if bare and name != "lm_head.weight" else name: (file, name)
+            for name, file in found
+        }
+        self._files = files
+        self.names = list(self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def read(self, name: str) -> Tensor:
+        file, inner = self._places[name]
+        tensor: Tensor = self._files[file].get_tensor(inner)
+        return tensor
+
+
+@contextmanager
+def _open_tensors(folder: Path) -> Iterator[_Tensors]:
+    with ExitStack() as stack:
+        opened = {}
+        for file in _weight_files(folder):
+            try:
+                opened[file] = stack.enter_context(safe_open(file, framework="pt"))
+            except (SafetensorError, OSError) as error:
+                raise InputError(
+                    f"'{file}' is damaged or no safetensors file ({error}). Copy it "
+                    "again, or take the weights of a checkpoint."
+                ) from error
+        yield _Tensors(opened)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    single, index = folder / WEIGHTS_FILE, folder / INDEX_FILE
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        places = read_json(index)
+        places = places.get("weight_map") if isinstance(places, dict) else None
+        if not isinstance(places, dict) or not places:
+            raise InputError(f"'{index}' is damaged: it has no weight_map.")
+        files = [folder / name for name in sorted(set(map(str, places.values())))]
+        for file in files:
+            if not file.is_file() or file.parent.resolve() != folder.resolve():
+                raise InputError(f"'{file}' is missing, but '{index.name}' names it. Copy it too.")
+        return files
+    pickled = [
+        p.name
+        for pattern in ("pytorch_model*.bin", "*.pt", "*.pth")
+        for p in sorted(folder.glob(pattern))
+    ]
+    if pickled:
+        raise InputError(
+            f"'{folder}' has only pickled weights ({pickled[0]}), which can run any code when "
+            "opened. Save it as safetensors first: "
+            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)."
+        )
+    raise InputError(f"'{folder}' has no weights: '{WEIGHTS_FILE}' is missing.")

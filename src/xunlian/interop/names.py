@@ -1,0 +1,116 @@
+"""Which tensor of ours is which of Transformers', for each architecture.
+
+A table per architecture; everything else is derived from it. GPT-2 keeps its matrices transposed
+(inputs first) and joins query, key and value in one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xunlian.models.decoder import DecoderConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of theirs, made of one or more of ours joined along the outputs."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    transposed: bool = False
+
+
+# Our module -> theirs, without the number of the block.
+_QWEN3 = {"embedding": "model.embed_tokens", "norm": "model.norm"}
+_QWEN3_BLOCK = {
+    "attention_norm": "input_layernorm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.query_norm": "self_attn.q_norm",
+    "attention.key_norm": "self_attn.k_norm",
+    "attention.output": "self_attn.o_proj",
+    "mlp_norm": "post_attention_layernorm",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.output": "mlp.down_proj",
+}
+
+_GPT2 = {"embedding": "transformer.wte", "positions": "transformer.wpe"}
+_GPT2_BIASED = {"norm": "transformer.ln_f"}
+_GPT2_BLOCK = {"attention_norm": "ln_1", "mlp_norm": "ln_2"}
+_GPT2_BLOCK_MATRICES = {
+    ("attention.query", "attention.key", "attention.value"): "attn.c_attn",
+    ("attention.output",): "attn.c_proj",
+    ("mlp.up",): "mlp.c_fc",
+    ("mlp.output",): "mlp.c_proj",
+}
+
+# What older files hold beside the weights; all of it is computed anew.
+COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
+
+def entries(config: DecoderConfig) -> list[Entry]:
+    """All tensors of a model folder of this configuration."""
+    table = _gpt2_entries(config) if config.is_gpt2 else _qwen3_entries(config)
+    if not config.tied:
+        table.append(Entry("lm_head.weight", ("head.weight",)))
+    return table
+
+
+def _qwen3_entries(config: DecoderConfig) -> list[Entry]:
+    table = [Entry(f"{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _QWEN3.items()]
+    for block in range(config.depth):
+        table += [
+            Entry(f"model.layers.{block}.{theirs}.weight", (f"blocks.{block}.{ours}.weight",))
+            for ours, theirs in _QWEN3_BLOCK.items()
+        ]
+    return table
+
+
+def _gpt2_entries(config: DecoderConfig) -> list[Entry]:
+    table = [Entry(f"{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _GPT2.items()]
+    for kind in ("weight", "bias"):
+        table += [
+            Entry(f"{theirs}.{kind}", (f"{ours}.{kind}",)) for ours, theirs in _GPT2_BIASED.items()
+        ]
+        for block in range(config.depth):
+            here, there = f"blocks.{block}", f"transformer.h.{block}"
+            table += [
+                Entry(f"{there}.{theirs}.{kind}", (f"{here}.{ours}.{kind}",))
+                for ours, theirs in _GPT2_BLOCK.items()
+            ]
+            table += [
+                Entry(
+                    f"{there}.{theirs}.{kind}",
+                    tuple(f"{here}.{name}.{kind}" for name in ours),
+                    transposed=kind == "weight",
+                )
+                for ours, theirs in _GPT2_BLOCK_MATRICES.items()
+            ]
+    return table
+
+
+def to_theirs(entry: Entry, weights: Mapping[str, Tensor]) -> Tensor:
+    """The tensor of `entry`, fp32 and contiguous, from our state dictionary."""
+    parts = [weights[name].detach().to("cpu", torch.float32) for name in entry.ours]
+    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return (joined.t() if entry.transposed else joined).contiguous()
+
+
+def their_shape(entry: Entry, shapes: Mapping[str, torch.Size]) -> tuple[int, ...]:
+    """The shape that the tensor of `entry` must have."""
+    inputs = shapes[entry.ours[0]][1:]
+    joined = (sum(shapes[name][0] for name in entry.ours), *inputs)
+    return joined[::-1] if entry.transposed else joined
+
+
+def from_theirs(
+    entry: Entry, tensor: Tensor, shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """Our tensors, fp32, from one of theirs. `shapes` are those of our state dictionary."""
+    joined = (tensor.t() if entry.transposed else tensor).float()
+    parts = joined.split([shapes[name][0] for name in entry.ours])
+    return dict(zip(entry.ours, parts, strict=True))

@@ -1,0 +1,52 @@
+"""What several tests need: a small corpus, and the program run as a user runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "samples"
+
+# A network that trains in a second or two, in a form that every machine computes alike.
+TINY = ["model.depth=2", "model.width=64", "model.context=32", "training.batch_tokens=512",
+        "training.precision=fp32", "training.compile=off", "training.threads=1"]
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory) -> Path:
+    """60,000 characters of Shakespeare."""
+    path = tmp_path_factory.mktemp("text") / "tiny.txt"
+    path.write_text((SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000], "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tiny_text, tmp_path_factory) -> Path:
+    """The corpus of it, by characters, a tenth held out."""
+    import xunlian
+
+    out = tmp_path_factory.mktemp("corpora") / "tiny"
+    xunlian.prepare(tiny_text, out=out, tokenizer="char", val=0.1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_corpus, tmp_path_factory) -> Path:
+    """A finished run of 60 steps on it."""
+    import xunlian
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    xunlian.train(xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY,
+                                     "training.budget=60 steps"], out=out)
+    return out
+
+
+def xunlian_command(*arguments: object, cwd: Path | None = None, check: bool = False,
+                    env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `xunlian ...` in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "xunlian", *map(str, arguments)], cwd=cwd,
+                          capture_output=True, text=True, check=check, timeout=300,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})})
