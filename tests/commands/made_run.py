@@ -32,13 +32,24 @@ def make_corpus(path, train=TRAIN, val=VAL, tokenizer=None):
                 ids = np.array([*tokenizer.encode(text), tokenizer.end_id])
                 writer.write(ids, np.array([len(ids)], dtype=np.int32), np.array([True]))
         splits[name] = {
-            "documents": len(texts), "tokens": sum(shard["tokens"] for shard in writer.shards),
+            "documents": len(texts),
+            "tokens": sum(shard["tokens"] for shard in writer.shards),
             "bytes": sum(len(text.encode()) for text in texts),
-            "characters": sum(map(len, texts)), "words": sum(len(t.split()) for t in texts),
-            "shards": writer.shards}
-    card = {"format": 1, "sources": [{"name": "tales.txt", "bytes": 300}], "splits": splits,
-            "tokenizer": {"kind": "byte", "vocab_size": tokenizer.vocab_size,
-                          "end_id": tokenizer.end_id, "fingerprint": tokenizer.fingerprint}}
+            "characters": sum(map(len, texts)),
+            "words": sum(len(t.split()) for t in texts),
+            "shards": writer.shards,
+        }
+    card = {
+        "format": 1,
+        "sources": [{"name": "tales.txt", "bytes": 300}],
+        "splits": splits,
+        "tokenizer": {
+            "kind": "byte",
+            "vocab_size": tokenizer.vocab_size,
+            "end_id": tokenizer.end_id,
+            "fingerprint": tokenizer.fingerprint,
+        },
+    }
     (path / "corpus.json").write_bytes(orjson.dumps(card))
     return path
 
@@ -50,9 +61,17 @@ def make_model(path, tokenizer=None):
 
     tokenizer = tokenizer or byte_tokenizer()
     config = transformers.Qwen3Config(
-        vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48,
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=False, initializer_range=0.3)
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+    )
     torch.manual_seed(4)
     transformers.Qwen3ForCausalLM(config).save_pretrained(path)
     tokenizer.save(path)
@@ -60,23 +79,33 @@ def make_model(path, tokenizer=None):
 
 
 def make_run(path, corpus, finished=True):
-    recipe = Recipe.model_validate({
-        "about": "Tales", "corpus": {"path": str(corpus)},
-        "model": {"depth": 2, "width": 32, "context": CONTEXT, "size": "50k"},
-        "training": {"budget": "20 steps", "precision": "fp32"}})
+    recipe = Recipe.model_validate(
+        {
+            "about": "Tales",
+            "corpus": {"path": str(corpus)},
+            "model": {"depth": 2, "width": 32, "context": CONTEXT, "size": "50k"},
+            "training": {"budget": "20 steps", "precision": "fp32"},
+        }
+    )
     run = create_run(path, recipe)
     make_model(run.model_folder)
     (run.checkpoints / "step-00000020").mkdir(parents=True)
-    rows = [{"step": 10, "tokens": 640, "seconds": 1.5, "val_loss": 3.25},
-            {"step": 20, "tokens": 1280, "seconds": 3.0, "val_loss": 3.5}]
+    rows = [
+        {"step": 10, "tokens": 640, "seconds": 1.5, "val_loss": 3.25},
+        {"step": 20, "tokens": 1280, "seconds": 3.0, "val_loss": 3.5},
+    ]
     run.metrics_file.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     run.report_file.write_text("<!doctype html>")
-    run.write_facts({"parameters": 50_123, "step": 20, "tokens": 1280, "seconds": 3.0,
-                     "finished": finished})
+    run.write_facts(
+        {"parameters": 50_123, "step": 20, "tokens": 1280, "seconds": 3.0, "finished": finished}
+    )
     return run.path
 
 
 def tree(path):
     """Every file below `path` with its checksum."""
-    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(path.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(path.rglob("*"))
+        if p.is_file()
+    }

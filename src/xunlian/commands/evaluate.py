@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 METRICS = ("perplexity",)
 
 
-def evaluate(run: str | Path, data: str | Path | Sequence[str | Path] | None = None,
-             overrides: Sequence[str] = (), *, metrics: str | Sequence[str] = METRICS,
-             stride: int | None = None) -> dict[str, Any]:
+def evaluate(
+    run: str | Path,
+    data: str | Path | Sequence[str | Path] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    metrics: str | Sequence[str] = METRICS,
+    stride: int | None = None,
+) -> dict[str, Any]:
     """Score a trained model on the validation text of its corpus, or on any text.
 
     Each document is scored by itself with a window that slides by `stride` tokens.
@@ -64,16 +69,33 @@ def evaluate(run: str | Path, data: str | Path | Sequence[str | Path] | None = N
     with tempfile.TemporaryDirectory(prefix="xunlian-") as folder:
         text = _text(run, recipe, data, tokenizer, Path(folder))
         with _bar(text.tokens) as progress:
-            score = document_score(model, text.documents, stride=stride, end_id=tokenizer.end_id,
-                                   dtype=dtype, progress=progress,
-                                   batch_tokens=_batch_tokens(model.head_weight.device))
-    signature = "|".join([
-        f"xunlian-{xunlian.__version__}", f"context:{context}", f"stride:{stride}", "unit:token",
-        "end:scored", f"precision:{'bf16' if dtype == torch.bfloat16 else 'fp32'}",
-        f"tokenizer:{tokenizer.fingerprint[:12]}"])
+            score = document_score(
+                model,
+                text.documents,
+                stride=stride,
+                end_id=tokenizer.end_id,
+                dtype=dtype,
+                progress=progress,
+                batch_tokens=_batch_tokens(model.head_weight.device),
+            )
+    signature = "|".join(
+        [
+            f"xunlian-{xunlian.__version__}",
+            f"context:{context}",
+            f"stride:{stride}",
+            "unit:token",
+            "end:scored",
+            f"precision:{'bf16' if dtype == torch.bfloat16 else 'fp32'}",
+            f"tokenizer:{tokenizer.fingerprint[:12]}",
+        ]
+    )
     return {
-        "scores": score.per_unit(text.counts), "signatures": {"perplexity": signature},
-        "run": str(run), "data": text.name, "tokens": score.tokens, **asdict(text.counts),
+        "scores": score.per_unit(text.counts),
+        "signatures": {"perplexity": signature},
+        "run": str(run),
+        "data": text.name,
+        "tokens": score.tokens,
+        **asdict(text.counts),
     }
 
 
@@ -83,8 +105,10 @@ def _check_metrics(metrics: str | Sequence[str]) -> None:
     names = metrics.split(",") if isinstance(metrics, str) else metrics
     for name in (name.strip() for name in names):
         if name not in METRICS:
-            raise InputError(f"There is no metric '{name}'.{did_you_mean(name, METRICS)} There "
-                             f"is: {', '.join(METRICS)}.")
+            raise InputError(
+                f"There is no metric '{name}'.{did_you_mean(name, METRICS)} There "
+                f"is: {', '.join(METRICS)}."
+            )
 
 
 def _recipe(run: Path, overrides: Sequence[str]) -> "Recipe":
@@ -96,19 +120,27 @@ def _recipe(run: Path, overrides: Sequence[str]) -> "Recipe":
     return load_recipe(open_run(run).recipe if is_run else Recipe(), overrides)
 
 
-def _text(run: str | Path, recipe: "Recipe", data: str | Path | Sequence[str | Path] | None,
-          tokenizer: "Tokenizer", folder: Path) -> "Text":
+def _text(
+    run: str | Path,
+    recipe: "Recipe",
+    data: str | Path | Sequence[str | Path] | None,
+    tokenizer: "Tokenizer",
+    folder: Path,
+) -> "Text":
     from xunlian.errors import InputError
     from xunlian.evaluation.texts import corpus_text, files_text
 
     paths = [data] if isinstance(data, (str, Path)) else list(data or ())
     if not paths:
         if recipe.corpus.path is None:
-            raise InputError(f"'{run}' names no corpus of its own. Say with --data which text "
-                             "to score.")
+            raise InputError(
+                f"'{run}' names no corpus of its own. Say with --data which text to score."
+            )
         if not (Path(recipe.corpus.path) / "corpus.json").is_file():
-            raise InputError(f"The corpus of '{run}', '{recipe.corpus.path}', is not there. Say "
-                             "with --data which text to score.")
+            raise InputError(
+                f"The corpus of '{run}', '{recipe.corpus.path}', is not there. Say "
+                "with --data which text to score."
+            )
         return corpus_text(Path(recipe.corpus.path), tokenizer)
     if len(paths) == 1 and (Path(paths[0]) / "corpus.json").is_file():
         return corpus_text(Path(paths[0]), tokenizer)
@@ -119,8 +151,9 @@ def _check_stride(stride: int | None, context: int) -> int:
     from xunlian.errors import InputError
 
     if stride is not None and not 1 <= stride <= context:
-        raise InputError(f"stride = {stride} is not possible; use 1 to {context}, the model's "
-                         "context.")
+        raise InputError(
+            f"stride = {stride} is not possible; use 1 to {context}, the model's context."
+        )
     return stride or max(1, context // 2)
 
 
@@ -150,13 +183,22 @@ def table(result: dict[str, Any]) -> str:
     }
     main = "word_perplexity" if _has_words(result) else "character_perplexity"
     rows = sorted((name for name in names if name in scores), key=lambda name: name != main)
-    lines = [f"{result['data']}: {result['documents']:,} documents, {result['tokens']:,} tokens, "
-             f"{result['characters']:,} characters, {result['bytes']:,} bytes", ""]
-    lines += [f"{'*' if name == main else ' '} {names[name]:<26}{_figure(scores[name]):>12}"
-              for name in rows]
-    lines += ["", "Per word, character and byte, any two models can be compared on the same text;",
-              "per token, only models with the same tokenizer.",
-              "", *(f"{name}: {text}" for name, text in result["signatures"].items())]
+    lines = [
+        f"{result['data']}: {result['documents']:,} documents, {result['tokens']:,} tokens, "
+        f"{result['characters']:,} characters, {result['bytes']:,} bytes",
+        "",
+    ]
+    lines += [
+        f"{'*' if name == main else ' '} {names[name]:<26}{_figure(scores[name]):>12}"
+        for name in rows
+    ]
+    lines += [
+        "",
+        "Per word, character and byte, any two models can be compared on the same text;",
+        "per token, only models with the same tokenizer.",
+        "",
+        *(f"{name}: {text}" for name, text in result["signatures"].items()),
+    ]
     return "\n".join(lines)
 
 
@@ -171,17 +213,33 @@ def _figure(value: float) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN", help="a run, or a Hugging Face model folder")
-    parser.add_argument("overrides", metavar="key=value", nargs="*",
-                        help="settings that replace those of the run's recipe, such as "
-                        "corpus.text_field=body or training.precision=fp32")
-    parser.add_argument("--data", metavar="FILE", nargs="+", action="extend",
-                        help="texts to score, or a corpus folder; default: the validation "
-                        "text of the run's own corpus")
-    parser.add_argument("--metrics", default="perplexity", metavar="NAMES",
-                        help="perplexity (the only one for a language model)")
-    parser.add_argument("--stride", type=int, metavar="N",
-                        help="tokens between windows: smaller is slower and exacter; default: "
-                        "half the context")
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="settings that replace those of the run's recipe, such as "
+        "corpus.text_field=body or training.precision=fp32",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        help="texts to score, or a corpus folder; default: the validation "
+        "text of the run's own corpus",
+    )
+    parser.add_argument(
+        "--metrics",
+        default="perplexity",
+        metavar="NAMES",
+        help="perplexity (the only one for a language model)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="tokens between windows: smaller is slower and exacter; default: half the context",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -189,9 +247,13 @@ def run(arguments: argparse.Namespace) -> int:
     # `--data FILE key=value`: the option takes all that follows, files or not.
     given = arguments.data or []
     settings = [text for text in given if "=" in text and not Path(text).exists()]
-    result = evaluate(arguments.model, [text for text in given if text not in settings],
-                      [*arguments.overrides, *settings], metrics=arguments.metrics,
-                      stride=arguments.stride)
+    result = evaluate(
+        arguments.model,
+        [text for text in given if text not in settings],
+        [*arguments.overrides, *settings],
+        metrics=arguments.metrics,
+        stride=arguments.stride,
+    )
     if arguments.json:
         import orjson
 

@@ -13,8 +13,9 @@ Split = Literal["train", "val"]
 SHOWN_TOKENS = 100_000  # of one document: a whole library may be one
 
 
-def info(path: str | Path, *, show: int = 0, split: Split = "train",
-         verify: bool = False) -> dict[str, Any]:
+def info(
+    path: str | Path, *, show: int = 0, split: Split = "train", verify: bool = False
+) -> dict[str, Any]:
     """What is in a corpus, a run or a Hugging Face model folder; `kind` says which it is.
 
     Args:
@@ -29,15 +30,17 @@ def info(path: str | Path, *, show: int = 0, split: Split = "train",
     from xunlian.errors import InputError, did_you_mean
 
     if split not in ("train", "val"):
-        raise InputError(f"There is no split '{split}'.{did_you_mean(split, ('train', 'val'))} "
-                         "Use train or val.")
+        raise InputError(
+            f"There is no split '{split}'.{did_you_mean(split, ('train', 'val'))} Use train or val."
+        )
     path = Path(path)
     if (path / "corpus.json").is_file():
         return _corpus(path, show, split, verify)
-    if show or verify:
+    if path.exists() and (show or verify):
         wish = "--show" if show else "--verify"
-        raise InputError(f"{wish} is for a corpus folder, and '{path}' is none. `xunlian prepare` "
-                         "makes one.")
+        raise InputError(
+            f"{wish} is for a corpus folder, and '{path}' is none. `xunlian prepare` makes one."
+        )
     if (path / "recipe.toml").is_file():
         return _run(path)
     if (path / "config.json").is_file():
@@ -59,8 +62,12 @@ def _corpus(path: Path, show: int, split: Split, verify: bool) -> dict[str, Any]
     if show > 0:
         tokenizer, stream = load_tokenizer(path), corpus.stream(split)
         found["documents"] = [
-            {"text": tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))),
-             "tokens": stop - start} for start, stop in islice(stream.spans(), show)]
+            {
+                "text": tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))),
+                "tokens": stop - start,
+            }
+            for start, stop in islice(stream.spans(), show)
+        ]
     return found
 
 
@@ -70,12 +77,17 @@ def _run(path: Path) -> dict[str, Any]:
     run = open_run(path)
     facts, metrics = run.facts(), run.metrics()
     last: Mapping[str, Any] = metrics[-1] if metrics else {}
-    checkpoints = sorted(p.name for p in run.checkpoints.glob("[!.]*")) if (
-        run.checkpoints.is_dir()) else []
-    best = min((row for row in metrics if isinstance(row.get("val_loss"), (int, float))),
-               key=lambda row: row["val_loss"], default={})
+    checkpoints = (
+        sorted(p.name for p in run.checkpoints.glob("[!.]*")) if (run.checkpoints.is_dir()) else []
+    )
+    best = min(
+        (row for row in metrics if isinstance(row.get("val_loss"), (int, float))),
+        key=lambda row: row["val_loss"],
+        default={},
+    )
     return {
-        "kind": "run", "path": str(path),
+        "kind": "run",
+        "path": str(path),
         "about": run.recipe.about,
         "task": run.recipe.task,
         "architecture": run.recipe.model.architecture,
@@ -109,7 +121,8 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
         longer = " training.budget=..." if finished else ""
         commands.append(f"xunlian train {path} --resume{longer}")
     if _weights(run.model_folder):
-        commands += [f"xunlian generate {path} --prompt '...'", f"xunlian evaluate {path}"]
+        prompt = quote((run.recipe.prompts or ("...",))[0])
+        commands += [f"xunlian generate {path} --prompt {prompt}", f"xunlian evaluate {path}"]
     return commands
 
 
@@ -122,9 +135,14 @@ def _model(path: Path) -> dict[str, Any]:
     shapes: dict[str, list[int]] = {}
     for file in _weights(path):
         shapes |= _tensor_shapes(file)
-    return {"kind": "model", "path": str(path), "config": config,
-            "parameters": sum(prod(shape) for shape in shapes.values()) if shapes else None,
-            "tensors": len(shapes), "tokenizer": (path / "tokenizer.json").is_file()}
+    return {
+        "kind": "model",
+        "path": str(path),
+        "config": config,
+        "parameters": sum(prod(shape) for shape in shapes.values()) if shapes else None,
+        "tensors": len(shapes),
+        "tokenizer": (path / "tokenizer.json").is_file(),
+    }
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -149,38 +167,58 @@ def _what_it_is(path: Path) -> str:
 
     if not path.exists():
         names = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        return (f"'{path}' does not exist.{did_you_mean(path.name, names)} Name a corpus, a run "
-                "or a model folder.")
+        return (
+            f"'{path}' does not exist.{did_you_mean(path.name, names)} Name a corpus, a run "
+            "or a model folder."
+        )
     if path.is_file():
-        return (f"'{path}' is a file; info reads folders: a corpus, a run or a model. `xunlian "
-                f"prepare {path} --out corpora/{path.stem}` makes a corpus of a text.")
+        return (
+            f"'{path}' is a file; info reads folders: a corpus, a run or a model. `xunlian "
+            f"prepare {path} --out corpora/{path.stem}` makes a corpus of a text."
+        )
     for parent in path.resolve().parents:
         if any((parent / name).is_file() for name in ("recipe.toml", "corpus.json")):
             return f"'{path}' is a part of '{parent}'; use `xunlian info {parent}`."
-    inside = [p.name for p in sorted(path.glob("*")) if (p / "recipe.toml").is_file()
-              or (p / "corpus.json").is_file() or (p / "config.json").is_file()]
+    inside = [
+        p.name
+        for p in sorted(path.glob("*"))
+        if (p / "recipe.toml").is_file()
+        or (p / "corpus.json").is_file()
+        or (p / "config.json").is_file()
+    ]
     if inside:
         return f"'{path}' holds {', '.join(inside[:5])}; name one, such as '{path / inside[0]}'."
-    return (f"'{path}' is neither a corpus (it has no corpus.json), a run (no recipe.toml) nor a "
-            "model folder (no config.json). `xunlian prepare` makes a corpus, `xunlian train` a "
-            "run.")
+    return (
+        f"'{path}' is neither a corpus (it has no corpus.json), a run (no recipe.toml) nor a "
+        "model folder (no config.json). `xunlian prepare` makes a corpus, `xunlian train` a "
+        "run."
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="RUN|CORPUS", help="a corpus, a run, or a Hugging Face "
-                        "model folder")
-    parser.add_argument("--show", type=int, default=0, metavar="N",
-                        help="print N documents of a corpus, read back from its shards")
-    parser.add_argument("--split", default="train", metavar="train|val",
-                        help="where --show reads (default: train)")
-    parser.add_argument("--verify", action="store_true",
-                        help="compare the shards of a corpus with their checksums")
+    parser.add_argument(
+        "path", metavar="RUN|CORPUS", help="a corpus, a run, or a Hugging Face model folder"
+    )
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="print N documents of a corpus, read back from its shards",
+    )
+    parser.add_argument(
+        "--split", default="train", metavar="train|val", help="where --show reads (default: train)"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="compare the shards of a corpus with their checksums"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    found = info(arguments.path, show=arguments.show, split=arguments.split,
-                 verify=arguments.verify)
+    found = info(
+        arguments.path, show=arguments.show, split=arguments.split, verify=arguments.verify
+    )
     if arguments.json:
         import orjson
 
@@ -193,6 +231,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{name:<17}{value}\n")
     for number, document in enumerate(documents or [], start=1):
         cut = f", the first {SHOWN_TOKENS:,} shown" if document["tokens"] > SHOWN_TOKENS else ""
-        sys.stdout.write(f"\n--- {arguments.split} document {number} ({document['tokens']:,} "
-                         f"tokens{cut})\n{document['text']}\n")
+        sys.stdout.write(
+            f"\n--- {arguments.split} document {number} ({document['tokens']:,} "
+            f"tokens{cut})\n{document['text']}\n"
+        )
     return 0

@@ -19,7 +19,8 @@ from xunlian.console import progress
 from xunlian.corpus.clean import clean, count_han
 from xunlian.corpus.encode import Sequenced
 from xunlian.corpus.fertility import fertility
-from xunlian.corpus.readers import Piece, read_documents
+from xunlian.corpus.pieces import Piece
+from xunlian.corpus.readers import read_documents
 from xunlian.corpus.sample import Sampler, texts
 from xunlian.corpus.sources import Source, find_sources
 from xunlian.corpus.split import Holdout, parse_holdout
@@ -62,6 +63,8 @@ def build_corpus(
     with atomic_folder(out) as folder:
         found = _first_pass(sources, corpus, tokenizer, holdout)
         model = _tokenizer(tokenizer, found)
+        seen = list(_head(found.training_sample()))
+        found.sample.clear()
         model.save(folder)
         dtype = token_dtype(model.vocab_size)
         workers = workers or choose_workers(found.bytes)
@@ -93,7 +96,7 @@ def build_corpus(
             split: {key: total[key] for key in _COUNTS} | {"shards": writers[split].shards}
             for split, total in totals.items()
         }
-        measured = list(texts(val_sample.excerpts())) or list(_head(found.training_sample()))
+        measured = list(texts(val_sample.excerpts())) or seen
         write_json(
             folder / CARD,
             {

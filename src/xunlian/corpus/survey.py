@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xunlian.corpus.clean import clean
-from xunlian.corpus.readers import Piece
+from xunlian.corpus.pieces import Piece
 from xunlian.corpus.sample import Excerpt, Sampler
 from xunlian.corpus.split import Holdout
 

@@ -88,8 +88,14 @@ class Score:
         return scores
 
 
-def validation_loss(model: Decoder, stream: Stream, *, dtype: torch.dtype, batch_tokens: int,
-                    progress: Progress | None = None) -> float:
+def validation_loss(
+    model: Decoder,
+    stream: Stream,
+    *,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> float:
     """Mean nats per predicted token over the whole stream, cut into windows of the context.
 
     Every token but the first is predicted exactly once.
@@ -105,11 +111,20 @@ def validation_loss(model: Decoder, stream: Stream, *, dtype: torch.dtype, batch
         InputError: the stream has fewer than two tokens.
     """
     if len(stream) < 2:
-        raise InputError(f"The text to evaluate has {len(stream)} tokens; at least 2 are needed. "
-                         "Add text, or hold out a larger part with --val.")
+        raise InputError(
+            f"The text to evaluate has {len(stream)} tokens; at least 2 are needed. "
+            "Add text, or hold out a larger part with --val."
+        )
     windows = count_windows(len(stream), model.config.context)
-    nats, tokens = window_losses(model, stream, first_window=0, last_window=windows, dtype=dtype,
-                                 batch_tokens=batch_tokens, progress=progress)
+    nats, tokens = window_losses(
+        model,
+        stream,
+        first_window=0,
+        last_window=windows,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        progress=progress,
+    )
     return nats / tokens
 
 
@@ -118,9 +133,16 @@ def count_windows(tokens: int, context: int) -> int:
     return -(-(tokens - 1) // context)
 
 
-def window_losses(model: Decoder, stream: Stream, *, first_window: int, last_window: int,
-                  dtype: torch.dtype, batch_tokens: int,
-                  progress: Progress | None = None) -> tuple[float, int]:
+def window_losses(
+    model: Decoder,
+    stream: Stream,
+    *,
+    first_window: int,
+    last_window: int,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> tuple[float, int]:
     """Sum of nats and number of predicted tokens of windows first_window .. last_window - 1.
 
     Several processes each take a range; the sums of their sums are those of the whole stream.
@@ -145,9 +167,16 @@ def window_losses(model: Decoder, stream: Stream, *, first_window: int, last_win
     return nats, tokens
 
 
-def document_score(model: Decoder, documents: Iterable[Document], *, stride: int, end_id: int,
-                   dtype: torch.dtype, batch_tokens: int,
-                   progress: Progress | None = None) -> Score:
+def document_score(
+    model: Decoder,
+    documents: Iterable[Document],
+    *,
+    stride: int,
+    end_id: int,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> Score:
     """Score each document by itself with a window that moves `stride` tokens at a time.
 
     Each token is scored once, with all of its document before it or at least context - stride
@@ -193,8 +222,9 @@ Window = tuple[np.ndarray, np.ndarray, int]
 """Inputs, targets (IGNORED where another window scores them), number of scored tokens."""
 
 
-def _document_windows(documents: Iterable[Document], context: int, stride: int,
-                      end_id: int) -> Iterator[Window]:
+def _document_windows(
+    documents: Iterable[Document], context: int, stride: int, end_id: int
+) -> Iterator[Window]:
     for document in documents:
         scored = 0
         for start in range(0, len(document), stride):
@@ -240,8 +270,9 @@ def _stack(windows: list[Window], length: int) -> Window:
     return inputs_BL, targets_BL, sum(window[2] for window in windows)
 
 
-def _batch_nats(model: Decoder, inputs_BL: np.ndarray, targets_BL: np.ndarray,
-                dtype: torch.dtype) -> float:
+def _batch_nats(
+    model: Decoder, inputs_BL: np.ndarray, targets_BL: np.ndarray, dtype: torch.dtype
+) -> float:
     device = model.head_weight.device
     hidden_BLD = model(torch.from_numpy(inputs_BL).to(device), dtype)
     targets_N = torch.from_numpy(targets_BL).to(device).reshape(-1)

@@ -71,19 +71,25 @@ def corpus_text(path: Path, tokenizer: Tokenizer, split: str = "val") -> Text:
     """
     corpus = open_corpus(path)
     if corpus.tokenizer_fingerprint != tokenizer.fingerprint:
-        raise InputError(f"The corpus '{path}' has another tokenizer than the model. Give the "
-                         "text itself with --data.")
+        raise InputError(
+            f"The corpus '{path}' has another tokenizer than the model. Give the "
+            "text itself with --data."
+        )
     card = corpus.split_card(split)
     if not card["tokens"]:
-        raise InputError(f"The corpus '{path}' has no validation text. Say with --data which text "
-                         "to score, or prepare the corpus with --val.")
+        raise InputError(
+            f"The corpus '{path}' has no validation text. Say with --data which text "
+            "to score, or prepare the corpus with --val."
+        )
     _verify(corpus, split)
-    return Text(f"{path} ({split})", _spans(corpus.stream(split)), card["tokens"],
-                _text_counts(card))
+    return Text(
+        f"{path} ({split})", _spans(corpus.stream(split)), card["tokens"], _text_counts(card)
+    )
 
 
-def files_text(paths: Sequence[str], settings: ReadingSettings, tokenizer: Tokenizer,
-               folder: Path) -> Text:
+def files_text(
+    paths: Sequence[str], settings: ReadingSettings, tokenizer: Tokenizer, folder: Path
+) -> Text:
     """Text files, read and cleaned as `prepare` does, and tokenized into `folder`.
 
     Raises:
@@ -95,8 +101,9 @@ def files_text(paths: Sequence[str], settings: ReadingSettings, tokenizer: Token
     dtype = token_dtype(tokenizer.vocab_size)
     with progress() as bar, ShardWriter(folder, "text", dtype) as writer:
         task = bar.add_task("read", total=sum(source.size for source in sources))
-        for batch in _batches(read_documents(sources, settings, dropped,
-                                             lambda read: bar.advance(task, read))):
+        for batch in _batches(
+            read_documents(sources, settings, dropped, lambda read: bar.advance(task, read))
+        ):
             part = encode(batch, tokenizer, dtype)[0]["text"]
             writer.write(part.tokens, part.lengths, part.starts)
             counts.update(part.counts)
@@ -134,5 +141,6 @@ def _verify(corpus: Corpus, split: str) -> None:
         for suffix in ("bin", "idx"):
             file = corpus.path / f"{shard['name']}.{suffix}"
             if sha256(file) != shard[f"{suffix}_sha256"]:
-                raise InputError(f"'{file}' is damaged: its checksum differs. Prepare the corpus "
-                                 "again.")
+                raise InputError(
+                    f"'{file}' is damaged: its checksum differs. Prepare the corpus again."
+                )

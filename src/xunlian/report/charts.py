@@ -1,43 +1,23 @@
 """Charts of a training as SVG text, to stand inside a page.
 
-Notable ideas:
-- Colours are CSS variables of the page (`var(--ink)` ...), so one picture serves light and dark.
-- Text stays text (`svg.fonttype: none`), drawn with the reader's own fonts, Chinese included.
-- Every line has an id of its own, and the same data gives the same bytes.
-
-A chart of no data is ''. Values that are missing or not finite are left out.
+Every line has an id of its own, and the same data gives the same bytes. A chart of no data
+is ''. Values that are missing or not finite are left out.
 """
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from xunlian.report.svg import SMALL, TRAIN, VALID, WIDE, draw_svg
+from xunlian.report.units import short_number, short_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
-
-# Stand-ins that the drawing library accepts, and the variable each one becomes.
-INK, FAINT, GRID, TRAIN, VALID = "#010101", "#020202", "#030303", "#040404", "#050505"
-VARIABLES = {INK: "var(--ink)", FAINT: "var(--muted)", GRID: "var(--line)",
-             TRAIN: "var(--train)", VALID: "var(--valid)"}
-WIDE, SMALL = (9.2, 4.0), (3.7, 2.5)  # inches; a page shows 72 points of them as it likes
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5,
-    "figure.facecolor": "none", "axes.facecolor": "none", "text.color": INK,
-    "axes.labelcolor": FAINT, "axes.labelsize": 9.5,
-    "axes.edgecolor": GRID, "axes.linewidth": 0.9, "axes.grid": True, "axes.grid.axis": "y",
-    "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8,
-    "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
-    "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": FAINT,
-    "ytick.labelcolor": FAINT, "xtick.major.size": 3, "ytick.major.size": 0,
-    "xtick.minor.size": 0, "ytick.minor.size": 0, "ytick.major.pad": 6,
-}
 
 
 def loss_chart(rows: Rows) -> str:
@@ -65,7 +45,7 @@ def loss_chart(rows: Rows) -> str:
         _start_at_zero(axes, tokens, val_tokens)
         _time_above(axes, rows)
 
-    return _svg(draw, WIDE, "loss")
+    return draw_svg(draw, WIDE, "loss")
 
 
 def throughput_chart(rows: Rows) -> str:
@@ -88,13 +68,14 @@ def throughput_chart(rows: Rows) -> str:
             # Work per token is constant, so MFU is the speed times one factor.
             factor = float(np.median(mfus / rates))
             right = axes.secondary_yaxis(
-                "right", functions=(
-                    lambda y: np.asarray(y) * factor, lambda y: np.asarray(y) / factor))
+                "right",
+                functions=(lambda y: np.asarray(y) * factor, lambda y: np.asarray(y) / factor),
+            )
             right.set_ylabel("MFU")
             right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             right.spines["right"].set_visible(False)
 
-    return _svg(draw, SMALL, "throughput")
+    return draw_svg(draw, SMALL, "throughput")
 
 
 def learning_rate_chart(rows: Rows) -> str:
@@ -137,24 +118,6 @@ def loss_limits(losses: np.ndarray, val_losses: np.ndarray) -> tuple[float, floa
     return max(0.0, low - room), high + room
 
 
-def short_number(value: float) -> str:
-    """1500 -> '1.5k', 12000000 -> '12M'."""
-    for scale, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:.3g}"
-
-
-def short_time(seconds: float) -> str:
-    """90 -> '1:30', 7200 -> '2:00 h', 30 -> '30 s'."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d}"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-
-
 def _small_chart(rows: Rows, key: str, name: str, logarithmic: bool = False) -> str:
     tokens, values = columns(rows, "tokens", key)
     logarithmic = logarithmic and bool((values > 0).all())
@@ -172,7 +135,7 @@ def _small_chart(rows: Rows, key: str, name: str, logarithmic: bool = False) -> 
             axes.set_ylim(0, 1.12 * float(values.max()) or 1)
         _start_at_zero(axes, tokens)
 
-    return _svg(draw, SMALL, name)
+    return draw_svg(draw, SMALL, name)
 
 
 def _logarithmic(axes: "Axes", values: np.ndarray) -> None:
@@ -187,19 +150,44 @@ def _logarithmic(axes: "Axes", values: np.ndarray) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _line(axes: "Axes", x: np.ndarray, y: np.ndarray, name: str, color: str, *,
-          width: float = 1.7, opacity: float = 1.0, marks: bool = False) -> None:
+def _line(
+    axes: "Axes",
+    x: np.ndarray,
+    y: np.ndarray,
+    name: str,
+    color: str,
+    *,
+    width: float = 1.7,
+    opacity: float = 1.0,
+    marks: bool = False,
+) -> None:
     lone = len(x) == 1  # a line of one point would not be seen
-    axes.plot(x, y, gid=name, color=color, linewidth=width, alpha=opacity,
-              solid_joinstyle="round", solid_capstyle="round",
-              marker="o" if marks or lone else None, markersize=3.2)
+    axes.plot(
+        x,
+        y,
+        gid=name,
+        color=color,
+        linewidth=width,
+        alpha=opacity,
+        solid_joinstyle="round",
+        solid_capstyle="round",
+        marker="o" if marks or lone else None,
+        markersize=3.2,
+    )
 
 
 def _mark_lowest(axes: "Axes", x: np.ndarray, y: np.ndarray) -> None:
     best = int(y.argmin())
     axes.plot(x[best], y[best], gid="best-val-loss", color=VALID, marker="o", markersize=6.5)
-    axes.annotate(f"{y[best]:.3f}", (x[best], y[best]), xytext=(0, 9), color=VALID,
-                  textcoords="offset points", ha="right" if best else "left", weight="bold")
+    axes.annotate(
+        f"{y[best]:.3f}",
+        (x[best], y[best]),
+        xytext=(0, 9),
+        color=VALID,
+        textcoords="offset points",
+        ha="right" if best else "left",
+        weight="bold",
+    )
 
 
 def _start_at_zero(axes: "Axes", *xs: np.ndarray) -> None:
@@ -240,33 +228,3 @@ def _time_steps(last: float) -> list[float]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _svg(draw: Any, size: tuple[float, float], name: str) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return _for_page(file.getvalue(), name)
-
-
-def _for_page(svg: str, name: str) -> str:
-    """Without prologue and metadata, of the page's width, in the page's colours."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # inline in HTML, none is needed
-    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)  # would rule the whole page
-    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # nothing refers to these
-    title = name.replace("-", " ")
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    for stand_in, variable in VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
-    return svg.strip()

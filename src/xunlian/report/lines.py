@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xunlian.report.charts import short_time
-from xunlian.report.page import format_bytes
+from xunlian.report.units import format_bytes, short_time
 
 
 def describe(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -21,23 +20,35 @@ def describe(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tokenizer = found["tokenizer"]
-    yield "tokenizer", ", ".join(filter(None, [
-        tokenizer.get("kind"), f"{tokenizer['vocab_size']:,} tokens"]))
+    yield (
+        "tokenizer",
+        ", ".join(filter(None, [tokenizer.get("kind"), f"{tokenizer['vocab_size']:,} tokens"])),
+    )
     for name, split in found["splits"].items():
         shards = len(split["shards"])
-        yield name, (f"{split['documents']:,} documents, {split['tokens']:,} tokens, "
-                     f"{split['characters']:,} characters, {split['bytes']:,} bytes; "
-                     f"{shards} {'shard' if shards == 1 else 'shards'}")
-    measured = {name: value for name, value in (found.get("fertility") or {}).items()
-                if value is not None and not name.endswith("_measured")}
+        yield (
+            name,
+            (
+                f"{split['documents']:,} documents, {split['tokens']:,} tokens, "
+                f"{split['characters']:,} characters, {split['bytes']:,} bytes; "
+                f"{shards} {'shard' if shards == 1 else 'shards'}"
+            ),
+        )
+    measured = {
+        name: value
+        for name, value in (found.get("fertility") or {}).items()
+        if value is not None and not name.endswith("_measured")
+    }
     if measured:
         yield "fertility", _figures(measured)
     for name in ("dropped", "cleaned"):
         if any((found.get(name) or {}).values()):
             yield name, _figures(found[name])
     for number, source in enumerate(found.get("sources") or []):
-        yield ("sources" if number == 0 else ""), (
-            f"{source['name']} ({format_bytes(source['bytes'])})")
+        yield (
+            ("sources" if number == 0 else ""),
+            (f"{source['name']} ({format_bytes(source['bytes'])})"),
+        )
     if found.get("verified"):
         yield "checksums", "all right"
 
@@ -45,15 +56,21 @@ def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _run(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["about"]:
         yield "about", found["about"]
-    shape = ", ".join(f"{name} {found[name]}" for name in ("depth", "width", "context")
-                      if found[name])
+    shape = ", ".join(
+        f"{name} {found[name]}" for name in ("depth", "width", "context") if found[name]
+    )
     parameters = f"{found['parameters']:,} parameters, " if found["parameters"] else ""
     yield "model", f"{found['architecture']}, {parameters}{shape}"
     yield "corpus", found["corpus"] or "not named"
     yield "budget", f"{found['budget']}, {found['precision']}"
     state = "finished" if found["finished"] else "not finished"
-    yield "trained", (f"{found['step']:,} steps, {found['tokens']:,} tokens, "
-                      f"{short_time(found['seconds'])}; {state}")
+    yield (
+        "trained",
+        (
+            f"{found['step']:,} steps, {found['tokens']:,} tokens, "
+            f"{short_time(found['seconds'])}; {state}"
+        ),
+    )
     if found["best_val_loss"] is not None:
         yield "validation loss", f"{found['best_val_loss']:.4f} at step {found['best_step']:,}"
     yield "checkpoints", ", ".join(found["checkpoints"]) or "none"
@@ -80,5 +97,10 @@ def _figures(value: Any) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {_figures(v)}" for name, v in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(_figures(item) for item in value)
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(
-        value, int) else str(value)
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )

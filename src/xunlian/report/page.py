@@ -10,6 +10,9 @@ from importlib import resources
 from typing import Any
 
 from xunlian.report import charts
+from xunlian.report.units import format_bytes, short_number, short_time
+
+__all__ = ["ReportData", "format_bytes", "render_report"]
 
 TEMPLATE = "report.html.j2"
 MOST_VALIDATIONS = 200
@@ -55,34 +58,29 @@ def render_report(data: ReportData) -> str:
     """The whole page as text, to be written as UTF-8."""
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
-    environment.filters.update(
-        bytes=format_bytes, time=charts.short_time, count=charts.short_number)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(bytes=format_bytes, time=short_time, count=short_number)
     source = (resources.files("xunlian.report") / TEMPLATE).read_text("utf-8")
     predicted = sum(size for _, size in data.memory)
     largest = max([predicted, data.memory_measured or 0, 1])
     return environment.from_string(source).render(
         data=data,
         loss_chart=_svg(charts.loss_chart(data.metrics)),
-        small_charts=[(title, _svg(svg)) for title, svg in (
-            ("Throughput", charts.throughput_chart(data.metrics)),
-            ("Learning rate", charts.learning_rate_chart(data.metrics)),
-            ("Gradient norm", charts.gradient_chart(data.metrics)),
-        ) if svg],
+        small_charts=[
+            (title, _svg(svg))
+            for title, svg in (
+                ("Throughput", charts.throughput_chart(data.metrics)),
+                ("Learning rate", charts.learning_rate_chart(data.metrics)),
+                ("Gradient norm", charts.gradient_chart(data.metrics)),
+            )
+            if svg
+        ],
         validations=_validations(data.metrics),
         predicted=predicted,
         share=lambda size: f"{100 * size / largest:.1f}%",
     )
-
-
-def format_bytes(size: float) -> str:
-    """1536 -> '1.5 KB'. Units are powers of 1,000."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if abs(size) < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def _svg(svg: str) -> Any:
@@ -99,6 +97,13 @@ def _validations(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     best = min(range(len(rows)), key=lambda i: rows[i]["val_loss"])
     every = -(-len(rows) // MOST_VALIDATIONS)
     keep = [i for i in range(len(rows)) if i % every == 0 or i in (best, len(rows) - 1)]
-    return [{"step": rows[i].get("step", 0), "tokens": rows[i].get("tokens", 0),
-             "seconds": rows[i].get("seconds", 0), "val_loss": rows[i]["val_loss"],
-             "best": i == best} for i in keep]
+    return [
+        {
+            "step": rows[i].get("step", 0),
+            "tokens": rows[i].get("tokens", 0),
+            "seconds": rows[i].get("seconds", 0),
+            "val_loss": rows[i]["val_loss"],
+            "best": i == best,
+        }
+        for i in keep
+    ]

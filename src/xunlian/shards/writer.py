@@ -94,8 +94,8 @@ class _Shard:
         self.tokens = self.sequences = self.documents = 0
         self._sha = hashlib.sha256()
         self.files = ExitStack()  # closes them, and renames or removes the .bin
-        self._lengths = self.files.enter_context(tempfile.TemporaryFile(dir=path.parent))
-        self._starts = self.files.enter_context(tempfile.TemporaryFile(dir=path.parent))
+        self._lengths = self.files.enter_context(_temporary(path.parent))
+        self._starts = self.files.enter_context(_temporary(path.parent))
         self._bin = self.files.enter_context(atomic_write(path.with_name(path.name + ".bin")))
 
     def append(self, tokens: np.ndarray, lengths: np.ndarray, starts: np.ndarray) -> None:
@@ -134,6 +134,10 @@ class _Shard:
             position = int(ends[-1])
         yield from _pieces(self._starts)
         yield np.array([self.sequences], "<i8").tobytes()
+
+
+def _temporary(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder)
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ rows of a step follow from its number, the learning rate from the progress, so a
 on exactly where it was.
 """
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from xunlian.training.checkpoint import random_state, save_checkpoint
 from xunlian.training.display import Display
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
-from xunlian.training.step import Stepper
+from xunlian.training.step import StepResult, Stepper
 
 MOST_SKIPPED_IN_A_ROW = 5
 
@@ -46,6 +45,7 @@ class Progress:
     validations_without_gain: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    losses_since_log: list[float] = field(default_factory=list)
     finished: bool = False
 
 
@@ -89,7 +89,6 @@ class Loop:
         state, group = self.progress, self.group
         rows_per_step = self.settings.batch_tokens // self.rows.context  # type: ignore[operator]
         first_local, local = local_rows(rows_per_step, group)
-        recent: list[float] = []
         first_step = state.step
         with _interruptible() as interrupted, Display() if group.leads else nullcontext() as display:
             while not state.finished:
@@ -110,18 +109,13 @@ class Loop:
                 seconds = time.perf_counter() - begun
                 self._learn_speed(seconds, state.step - first_step)
                 if result.finite:
-                    recent.append(result.loss)
-                if display is not None and recent:
-                    display.update(progress=done, step=state.step, loss=recent[-1],
+                    state.losses_since_log.append(result.loss)
+                if display is not None:
+                    display.update(progress=done, step=state.step, loss=result.loss,
                                    tokens_per_second=self._speed(), mfu=self._mfu(),
                                    seconds_left=self._seconds_left(done))
                 if state.step % self.cadence.log == 0 or state.step == 1:
-                    self._log({
-                        "loss": sum(recent) / len(recent) if recent else None,
-                        "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
-                        "grad_norm": result.grad_norm if math.isfinite(result.grad_norm) else None,
-                        "tokens_per_second": self._speed(), "mfu": self._mfu()})
-                    recent.clear()
+                    self._log_step(result, factor)
                 if state.step % self.cadence.validate == 0:
                     self._validate(display)
                 if state.step % self.cadence.checkpoint == 0:
@@ -169,6 +163,16 @@ class Loop:
                 f"{state.skipped_in_a_row} steps in a row had no finite gradient. Go on from the "
                 "last checkpoint with a lower training.learning_rate, with "
                 "training.precision=fp32, or with a longer training.warmup.")
+
+    def _log_step(self, result: StepResult, factor: float) -> None:
+        """The mean loss since the last line, and the state of this step."""
+        losses = self.progress.losses_since_log
+        self._log({
+            "loss": sum(losses) / len(losses) if losses else None,
+            "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
+            "grad_norm": result.grad_norm if result.finite else None,
+            "tokens_per_second": self._speed(), "mfu": self._mfu()})
+        losses.clear()
 
     def _log(self, values: dict[str, Any]) -> None:
         if not self.group.leads:

@@ -43,11 +43,12 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
     tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]
-    settings = run.recipe.decoding.model_copy(update={"max_tokens": SAMPLE_TOKENS})
+    settings = run.recipe.decoding.model_copy(update={
+        "max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed})
     texts = [""] * len(prompts)
     # The same precision on every machine, so that the same run shows the same samples.
     for number, piece, _ in generate_texts(Engine(loaded.model, "fp32"), loaded.tokenizer, tokens,
-                                           settings, run.recipe.training.seed, loaded.end_ids):
+                                           settings, loaded.end_ids):
         texts[number] += piece
     return list(zip(prompts, texts, strict=True))
 

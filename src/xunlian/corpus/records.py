@@ -1,0 +1,217 @@
+"""Documents out of .jsonl, .csv and .parquet: one in each record.
+
+A record is in memory once, and is cut into pieces then.
+"""
+
+import csv
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from xunlian.corpus.decode import Advance, decode, detect, read_bytes
+from xunlian.corpus.pieces import Pieces, in_pieces
+from xunlian.corpus.sources import Source
+from xunlian.errors import InputError, did_you_mean
+from xunlian.recipe.settings import Corpus as CorpusSettings
+
+_RECORD_BYTES = 1 << 30  # a longer line or field is a broken quote, not text
+
+
+class BrokenRecords:
+    """Counts records that cannot be read; stops at the end of the file, or goes on."""
+
+    def __init__(self, source: Source, on_error: str, counts: Counter[str]) -> None:
+        self.source, self.on_error, self.counts = source, on_error, counts
+        self.lines: list[int] = []
+        self.count = 0
+        self.reason = ""
+
+    def add(self, line: int, reason: str) -> None:
+        self.count += 1
+        self.counts["broken_records"] += 1
+        if len(self.lines) < 5:
+            self.lines.append(line)
+            self.reason = self.reason or reason
+
+    def finish(self) -> None:
+        """Raises InputError with the count and the first places, unless they are to be skipped."""
+        if self.count and self.on_error == "stop":
+            where = ", ".join(f"{line:,}" for line in self.lines)
+            raise InputError(
+                f"'{self.source.name}' has {self.count:,} broken "
+                f"{'line' if self.count == 1 else 'lines'} "
+                f"(line {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
+                f"{self.reason}). Mend them, or leave them out with --on-error skip."
+            )
+
+
+def read_jsonl(blocks: Iterator[bytes], settings: CorpusSettings, broken: BrokenRecords) -> Pieces:
+    """Field `text_field` of each line's object. A null is an empty document."""
+    name, field = broken.source.name, settings.text_field
+    seen = False
+    for number, line in enumerate(_byte_lines(_utf8(blocks, name, settings.encoding), name), 1):
+        if not line or line.isspace():
+            continue
+        try:
+            record = _parse_json(line)
+        except (ValueError, RecursionError) as error:
+            broken.add(number, f"no JSON: {error}")
+            continue
+        if not isinstance(record, dict):
+            broken.add(number, "not a JSON object")
+        elif field not in record:
+            if not seen:
+                raise _wrong_field(name, field, list(record))
+            broken.add(number, f"no field '{field}'")
+        elif not isinstance(record[field], str | None):
+            broken.add(number, f"field '{field}' is not text")
+        else:
+            seen = True
+            yield from in_pieces(record[field] or "")
+    broken.finish()
+
+
+def _parse_json(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # The standard library also takes NaN and half a surrogate pair, which some writers emit.
+        text = json.loads(line.decode("utf-8"))
+        whole = json.dumps(text, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return json.loads(whole.decode("utf-16", "replace"))
+
+
+def _utf8(blocks: Iterator[bytes], name: str, encoding: str) -> Iterator[bytes]:
+    """JSON lines as UTF-8 bytes. A wrong byte in UTF-8 is left for its line to stumble over."""
+    if encoding not in ("auto", "utf-8", "utf8"):
+        yield from (text.encode() for text in decode(blocks, name, encoding))
+        return
+    first = True
+    known = encoding != "auto"
+    for block in blocks:
+        wide = first and block.startswith((b"\xff\xfe", b"\xfe\xff"))
+        if wide or (not known and not block.isascii() and detect(block) == "gb18030"):
+            rest = decode(_chain(block, blocks), name, "utf-16" if wide else "gb18030")
+            yield from (text.encode() for text in rest)
+            return
+        if b"\0" in block:
+            raise InputError(f"'{name}' is a binary file, not JSON lines.")
+        known = known or not block.isascii()
+        yield block.removeprefix(b"\xef\xbb\xbf") if first else block
+        first = False
+
+
+def _chain(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    yield block
+    yield from blocks
+
+
+def _byte_lines(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    for block in blocks:
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            yield b"".join([*held, line]) if held else line
+            held, size = [], 0
+        held.append(rest)
+        size += len(rest)
+        if size > _RECORD_BYTES:
+            raise InputError(f"'{name}' has a line of over a gigabyte: it is no .jsonl file.")
+    yield b"".join(held)
+
+
+def read_csv(blocks: Iterator[str], settings: CorpusSettings, broken: BrokenRecords) -> Pieces:
+    """Column `text_field` of each row; the first row names the columns."""
+    name, field = broken.source.name, settings.text_field
+    csv.field_size_limit(_RECORD_BYTES)
+    rows = csv.reader(_text_lines(blocks), strict=True)
+    header: list[str] | None = None
+    while True:
+        line = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            broken.add(line, str(error))
+            continue
+        if row is None:
+            break
+        if header is None:
+            header = [column.strip() for column in row]
+            if field not in header:
+                raise _wrong_field(name, field, header)
+            column = header.index(field)
+        elif row and len(row) != len(header):
+            broken.add(line, f"{len(row)} fields, not {len(header)}")
+        elif row:
+            yield from in_pieces(row[column])
+    broken.finish()
+
+
+def _text_lines(blocks: Iterator[str]) -> Iterator[str]:
+    held = ""
+    for block in blocks:
+        # Not splitlines(): that also splits at characters that are text inside a field.
+        *whole, held = (held + block).split("\n")
+        for line in whole:
+            yield line + "\n"
+    if held:
+        yield held
+
+
+def read_parquet(source: Source, field: str, advance: Advance) -> Pieces:
+    """Column `field` of each row."""
+    if not source.compression:
+        yield from _parquet_file(source.path, source.name, field, advance)
+        return
+    # Parquet is read from its end, so a compressed one has to be unpacked first.
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        for block in read_bytes(source, lambda _: None):
+            file.write(block)
+        file.flush()
+        yield from _parquet_file(Path(file.name), source.name, field, lambda _: None)
+    advance(source.size)
+
+
+def _parquet_file(path: Path, name: str, field: str, advance: Advance) -> Pieces:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, memory_map=False, buffer_size=1 << 20) as file:
+            names = file.schema_arrow.names
+            if field not in names:
+                raise _wrong_field(name, field, names)
+            kind = file.schema_arrow.field(field).type
+            if pa.types.is_dictionary(kind):
+                kind = kind.value_type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise InputError(
+                    f"'{name}': column '{field}' holds {kind}, not text. "
+                    "Name another with corpus.text_field=..."
+                )
+            rows = max(1, file.metadata.num_rows)
+            size, told = path.stat().st_size, 0.0
+            for batch in file.iter_batches(batch_size=256, columns=[field], use_threads=False):
+                told += size * len(batch) / rows
+                advance(int(told))
+                told -= int(told)
+                for text in batch.column(0).to_pylist():
+                    yield from in_pieces(text or "")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"'{name}' is damaged or no Parquet file ({reason}). Get the file again."
+        ) from error
+
+
+def _wrong_field(name: str, field: str, fields: list[str]) -> InputError:
+    return InputError(
+        f"'{name}' has no field '{field}'.{did_you_mean(field, fields)} It has: "
+        f"{', '.join(fields)}. Name one with corpus.text_field=..."
+    )
