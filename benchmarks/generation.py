@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,13 +57,13 @@ def main() -> None:
     for batch in (1, 32):
         prompts = torch.randint(CONFIG.vocab_size, (batch, PROMPT_TOKENS))
         same = run_ours(ours["fp32"], prompts, 16) == run_theirs(theirs["fp32"], prompts, 16)
+        new_tokens = arguments.new_tokens
         contenders: dict[str, Callable[[], object]] = {
-            f"ours {name}": lambda e=engine: run_ours(e, prompts, arguments.new_tokens)
-            for name, engine in ours.items()
-        } | {
-            f"theirs {name}": lambda m=peer: run_theirs(m, prompts, arguments.new_tokens)
-            for name, peer in theirs.items()
-        }
+            **{f"ours {name}": partial(run_ours, engine, prompts, new_tokens)
+               for name, engine in ours.items()},
+            **{f"theirs {name}": partial(run_theirs, peer, prompts, new_tokens)
+               for name, peer in theirs.items()},
+        }  # fmt: skip
         rates = measure(contenders, batch * arguments.new_tokens, arguments.rounds)
         best = max(rates[f"theirs {name}"] for name in theirs)
         ratio = rates[f"ours {precision}"] / best

@@ -13,7 +13,10 @@ def corpus(tmp_path: Path) -> Corpus:
     text = tmp_path / "text.txt"
     text.write_text("".join(f"line {i} of the text\n" for i in range(200)), "utf-8")
     return prepare(
-        text, out=tmp_path / "corpus", val=0.1, tokenizer="byte",
+        text,
+        out=tmp_path / "corpus",
+        val=0.1,
+        tokenizer="byte",
         overrides=["corpus.documents=line"],
     )
 

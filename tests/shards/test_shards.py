@@ -15,7 +15,10 @@ FLAT = [t for document in DOCUMENTS for sequence in document for t in sequence]
 
 
 def write(
-    folder: Path, documents: list[list[list[int]]], shard_tokens: int = 2**28, batch: int = 100,
+    folder: Path,
+    documents: list[list[list[int]]],
+    shard_tokens: int = 2**28,
+    batch: int = 100,
     vocab_size: int = 100,
 ) -> list[dict]:
     sequences = [

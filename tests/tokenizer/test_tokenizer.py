@@ -42,7 +42,10 @@ def test_the_fingerprint_ignores_formatting_but_not_tokens(tmp_path: Path) -> No
     before = file_fingerprint(file)
     content = json.loads(file.read_text("utf-8"))
     content["truncation"] = {
-        "direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0,
+        "direction": "Right",
+        "max_length": 5,
+        "strategy": "LongestFirst",
+        "stride": 0,
     }
     file.write_text(json.dumps(content))
     assert file_fingerprint(file) == before == load_tokenizer(file).fingerprint

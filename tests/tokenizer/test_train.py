@@ -153,9 +153,7 @@ def test_derived_vocabularies_grow_with_the_text_and_with_chinese() -> None:
     assert derived_vocab_size("bpe", 10**6, 0.9) == 4096
 
 
-def test_a_saved_tokenizer_opens_as_the_same(
-    learned: dict[str, Tokenizer], tmp_path: Path
-) -> None:
+def test_a_saved_tokenizer_opens_as_the_same(learned: dict[str, Tokenizer], tmp_path: Path) -> None:
     for kind, tokenizer in learned.items():
         tokenizer.save(tmp_path / kind)
         again = load_tokenizer(tmp_path / kind)

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -142,22 +142,22 @@ class LoadedModel:
         tokens = [self._encode(prompt) for prompt in prompts]
         found = [Continuation(prompt, "", 0, "length") for prompt in prompts]
         pieces: list[list[str]] = [[] for _ in prompts]
-        bar = progress() if len(prompts) > 1 else contextlib.nullcontext()
-        with bar as shown:
-            task = shown and shown.add_task("generate", total=len(prompts) * decoding.max_tokens)
+        shown = progress() if len(prompts) > 1 else None
+        with shown or contextlib.nullcontext():
+            total = len(prompts) * decoding.max_tokens
+            task = shown.add_task("generate", total=total) if shown else None
             for number, piece, stream in generate_texts(
                 self.engine, self.loaded.tokenizer, tokens, decoding, self.loaded.end_ids
             ):
                 pieces[number].append(piece)
-                done = stream.finish is not None
-                if shown:
-                    left = decoding.max_tokens - stream.tokens if done else 0
-                    shown.advance(task, 1 + left)
-                if done:
-                    text = "".join(pieces[number])
-                    found[number] = replace(
-                        found[number], text=text, tokens=stream.tokens, finish=stream.finish
+                left = 0
+                if stream.finish is not None:
+                    found[number] = Continuation(
+                        prompts[number], "".join(pieces[number]), stream.tokens, stream.finish
                     )
+                    left = decoding.max_tokens - stream.tokens
+                if shown and task is not None:
+                    shown.advance(task, 1 + left)
         return found
 
     def _encode(self, prompt: str) -> list[int]:
