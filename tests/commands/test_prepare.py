@@ -15,7 +15,7 @@ from xunlian.shards.corpus import open_corpus
 def command(*arguments: str | Path) -> int:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return run(parser.parse_args([str(argument) for argument in arguments]))
+    return run(parser.parse_intermixed_args([str(argument) for argument in arguments]))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_options_and_settings_reach_the_corpus(text: Path, tmp_path: Path, capsy
         "--tokenizer",
         "bpe",
         "--vocab-size",
-        "280",
+        "265",
         "tokenizer.sample_bytes=100000",
         "--workers",
         "2",
@@ -45,7 +45,7 @@ def test_options_and_settings_reach_the_corpus(text: Path, tmp_path: Path, capsy
     assert status == 0
     corpus = open_corpus(out)
     assert corpus.split_card("val")["documents"] == 50
-    assert corpus.vocab_size == 280
+    assert corpus.vocab_size == 265
     said = capsys.readouterr()
     assert said.out == "" and f"corpus.path={out}" in said.err and "450 documents" in said.err
 

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_the_share_held_out_is_exact_and_spread_over_the_corpus(fraction: str) -
 def test_the_documents_held_out_are_not_every_nth() -> None:
     holdout = Holdout(Fraction(1, 20))
     chosen = [i for i in range(10_000) if holdout.is_held_out(i)]
-    assert len({b - a for a, b in zip(chosen, chosen[1:], strict=False)}) > 20
+    assert len({b - a for a, b in pairwise(chosen)}) > 20
 
 
 def test_with_enough_documents_at_least_one_is_held_out() -> None:

@@ -1,6 +1,7 @@
 """Our shards against a slow parser of their own, and as other programs read them."""
 
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def slow_parse(base: Path) -> list[list[list[int]]]:
         list(struct.unpack_from(f"<{n}{letter}", data, pointer))
         for n, pointer in zip(lengths, pointers, strict=True)
     ]
-    return [read[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    return [read[a:b] for a, b in pairwise(starts)]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])

@@ -16,7 +16,8 @@ ENGLISH = (samples_folder() / "shakespeare.txt").read_text("utf-8")[:120_000]
 CHINESE = (samples_folder() / "songci.txt").read_text("utf-8")[:40_000]
 MIXED = ENGLISH + CHINESE
 HARD = (
-    "  two  spaces\n\n\n\ttab \r\n don't I'll 123456 x=<0x41> <|endoftext|> <unk> ▁ ##ing é ﬁ 🙂👩‍👩‍👧 "
+    "  two  spaces\n\n\n\ttab \r\n don't I'll 123456 x=<0x41> <|endoftext|> <unk>"
+    " ▁ ##ing é ﬁ 🙂👩‍👩‍👧 "
     "中文，你好！Song《水调歌头》 日本語のテキスト Привет مرحبا \u200b end \n"
 )
 SIZES = {"bpe": 1500, "unigram": 1500, "wordpiece": 1500, "byte": 257, "char": 1800}
@@ -104,9 +105,10 @@ def test_the_same_text_gives_the_same_file_in_another_process(kind: str, tmp_pat
         "import sys, pathlib; from xunlian.tokenizer.train import train_tokenizer\n"
         "text = pathlib.Path(sys.argv[1]).read_text('utf-8')\n"
         "pieces = (text[i:i+10000] for i in range(0, len(text), 10000))\n"
-        "train_tokenizer(pieces, sys.argv[2], int(sys.argv[3]), True).save(pathlib.Path(sys.argv[4]))"
+        "made = train_tokenizer(pieces, sys.argv[2], int(sys.argv[3]), True)\n"
+        "made.save(pathlib.Path(sys.argv[4]))"
     )
-    (tmp_path / "text").write_text(MIXED[60_000:], "utf-8")
+    (tmp_path / "text").write_text(MIXED[80_000:], "utf-8")
     digests = set()
     for seed in ("1", "2"):
         out = tmp_path / seed

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xunlian.models.layers import Linear, RMSNorm, joined_linear, rotate
+from xunlian.models.layers import HeadNorm, Linear, joined_linear, rotate
 
 QUERY_BLOCK = 128
 
@@ -48,8 +48,8 @@ class CausalSelfAttention(nn.Module):
         self.key = Linear(width, kv_heads * head_width, bias=bias)
         self.value = Linear(width, kv_heads * head_width, bias=bias)
         self.output = Linear(heads * head_width, width, bias=bias)
-        self.query_norm = RMSNorm(head_width, epsilon) if qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(head_width, epsilon) if qk_norm else nn.Identity()
+        self.query_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
+        self.key_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
 
     def forward(self, x_BLD: Tensor, norm: nn.Module, rotary: tuple[Tensor, Tensor] | None,
                 form: str) -> Tensor:

@@ -64,7 +64,7 @@ class Tokenizer(Table):
         "of text: 1,024 to 32,768."
     )
     sample_bytes: int = Field(
-        32_000_000, ge=1000, description="At most so many bytes of text, spread over the corpus, "
+        16_000_000, ge=1000, description="At most so many bytes of text, spread over the corpus, "
         "train the tokenizer."
     )
 
