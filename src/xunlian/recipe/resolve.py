@@ -58,7 +58,7 @@ def resolve(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, matmul_rate:
     values: dict[str, Any] = {
         "budget": budget_text,
         "batch_tokens": batch_tokens,
-        "micro_batch_tokens": training.micro_batch_tokens or (65_536 if on_gpu else 8_192),
+        "micro_batch_tokens": training.micro_batch_tokens or (65_536 if on_gpu else 4_096),
         **_rates(training, shape),
     }
     dropout = model.dropout

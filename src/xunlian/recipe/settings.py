@@ -129,7 +129,7 @@ class Training(Table):
                                      "Derived from the size and the budget.")
     micro_batch_tokens: int | None = Field(
         None, ge=8, description="Tokens in one forward and backward pass of one process; gradients "
-        "are accumulated up to batch_tokens. Default: up to 8,192 on a CPU, 65,536 on a GPU."
+        "are accumulated up to batch_tokens. Default: up to 4,096 on a CPU, 65,536 on a GPU."
     )
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: Muon for the matrices, AdamW for the rest. adamw: AdamW for all."
