@@ -14,6 +14,7 @@ from xunlian.machine.features import reset_peak_memory, resident_memory
 from xunlian.recipe.settings import Model
 from xunlian.recipe.size import Shape, count_parameters
 
+QUERY_BLOCK = 128  # as in models/attention.py
 # What the C library and the kernels' scratch space take beside the tensors.
 WORKSPACE = 32 << 20
 
@@ -29,20 +30,22 @@ def predict_training_memory(model: Model, shape: Shape, vocab_size: int, *, micr
     real = 2 if precision == "bf16" else 4
     inner = shape.heads * shape.head_width
     joined = inner + 2 * shape.kv_heads * shape.head_width
-    # Saved for the backward pass, values per position of one block, in the compute type:
-    # two residual sums, two normed inputs, queries, keys and values before and after norm and
-    # rotation, the mixed heads, and the feed-forward part's hidden values.
+    # Saved for the backward pass, values per position of one block, in the compute type: two
+    # residual sums, two normed inputs, the mixed heads, queries, keys and values as they come,
+    # normed and turned, and the feed-forward part's hidden values.
     hidden = (2 if model.architecture == "gpt2" else 3) * shape.mlp_width
-    saved = 4 * width + joined + 2 * inner + inner + hidden
-    wide = 0
-    if not compiled:
-        # Uncompiled norms and rotations keep their fp32 steps as well.
-        wide = 4 * width * 2 + (2 * inner + 2 * shape.kv_heads * shape.head_width) * 3
+    saved = 4 * width + inner + joined + 2 * inner + hidden
+    wide = 0 if compiled else 4 * (8 * width + 12 * inner)  # norms and turns in fp32 steps
+    passing = 0 if model.architecture == "gpt2" else 4 * 4 * inner  # the backward pass of turns
     if attention == "matmul":
-        weights = shape.heads * (context + min(context, 128)) // 2
-        saved += weights
-        wide += 0 if compiled else weights * (2 if precision == "bf16" else 1)
-    activations = depth * micro_tokens * (saved * real + wide * 4)
+        block = min(context, QUERY_BLOCK)
+        weights = shape.heads * (context + block) // 2
+        # Keys and values again for every block of queries, scores and weights.
+        saved += inner * (1 + context // block) + 2 * weights
+        wide += 0 if compiled else weights * 4
+        passing += 4 * shape.heads * context
+    activations = micro_tokens * (depth * (saved * real + wide) + passing)
+    joined_weights = depth * width * (joined + hidden * 2 // 3) * 4
     cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
     chunk = min(chunk_logits, micro_tokens * vocab_size)
     loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
@@ -50,7 +53,8 @@ def predict_training_memory(model: Model, shape: Shape, vocab_size: int, *, micr
         "weights": 4 * parameters,
         "gradients": 4 * parameters,
         "optimizer state": 4 * matrices + 8 * (parameters - matrices),
-        "activations": activations + cast_weights,
+        "activations": activations,
+        "cast weights": cast_weights + joined_weights,
         "loss chunk": loss + 4 * vocab_size * width,
         "workspace": WORKSPACE,
     }

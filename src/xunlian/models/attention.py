@@ -32,8 +32,9 @@ def causal_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, form: str) 
         scores = q_BHLK[:, :, start:end] @ k_BHLK[:, :, :end].transpose(-1, -2)
         mask = torch.ones(end - start, end, dtype=torch.bool, device=scores.device)
         mask = mask.triu(start + 1)
-        weights = (scores.float() * head_width**-0.5).masked_fill(mask, float("-inf")).softmax(-1)
-        blocks.append(weights.to(v_BHLK.dtype) @ v_BHLK[:, :, :end])
+        scores = (scores * head_width**-0.5).masked_fill(mask, float("-inf"))
+        weights = scores.softmax(-1, dtype=torch.float32).to(v_BHLK.dtype)
+        blocks.append(weights @ v_BHLK[:, :, :end])
     return torch.cat(blocks, dim=-2)
 
 
