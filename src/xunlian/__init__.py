@@ -21,7 +21,20 @@ _PUBLIC = {
     "doctor": "xunlian.commands.doctor",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "InputError",
+    "Recipe",
+    "XunlianError",
+    "__version__",
+    "doctor",
+    "evaluate",
+    "generate",
+    "info",
+    "load",
+    "load_recipe",
+    "prepare",
+    "train",
+]
 
 if TYPE_CHECKING:
     from xunlian.commands.doctor import doctor

@@ -1,7 +1,9 @@
 """The command line: finds the verb, imports only its file, and turns errors into exit statuses."""
 
 import argparse
+import contextlib
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -61,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         command = importlib.import_module(f"xunlian.commands.{verb}")
         parser = Parser(prog=f"xunlian {verb}", description=f"{VERBS[verb].capitalize()}.",
@@ -81,6 +85,11 @@ def _run(verb: str, rest: list[str]) -> int:
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does, so that half-made folders are removed."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -27,16 +27,18 @@ def predict_training_memory(model: Model, shape: Shape, vocab_size: int, *, micr
     parameters = count_parameters(model, shape, vocab_size)
     embeddings = vocab_size * width * (1 if shape.tied else 2)
     matrices = parameters - embeddings if optimizer == "muon" else 0
+    gpt2 = model.architecture == "gpt2"
     real = 2 if precision == "bf16" else 4
     inner = shape.heads * shape.head_width
     joined = inner + 2 * shape.kv_heads * shape.head_width
     # Saved for the backward pass, values per position of one block, in the compute type: two
     # residual sums, two normed inputs, the mixed heads, queries, keys and values as they come,
     # normed and turned, and the feed-forward part's hidden values.
-    hidden = (2 if model.architecture == "gpt2" else 3) * shape.mlp_width
+    hidden = (2 if gpt2 else 3) * shape.mlp_width
     saved = 4 * width + inner + joined + 2 * inner + hidden
-    wide = 0 if compiled else 4 * (8 * width + 12 * inner)  # norms and turns in fp32 steps
-    passing = 0 if model.architecture == "gpt2" else 4 * 4 * inner  # the backward pass of turns
+    # Uncompiled norms and turns keep their fp32 steps as well.
+    wide = 0 if compiled else 4 * (2 * width if gpt2 else 6 * width + 9 * inner)
+    passing = 0 if gpt2 else 4 * 4 * inner  # the backward pass of turns
     if attention == "matmul":
         block = min(context, QUERY_BLOCK)
         weights = shape.heads * (context + block) // 2

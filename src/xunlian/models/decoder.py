@@ -121,7 +121,7 @@ class Decoder(nn.Module):
         return self.norm(x_BLD)
 
     def logits(self, tokens_BL: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Logits (B, L, V), whole: for tests and short texts; training and evaluation chunk them."""
+        """Logits (B, L, V), whole: for short texts; training and evaluation chunk them."""
         hidden_BLD = self(tokens_BL, dtype)
         return F.linear(hidden_BLD, self.head_weight.to(dtype)).float()
 

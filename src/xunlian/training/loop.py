@@ -29,7 +29,7 @@ from xunlian.training.checkpoint import random_state, save_checkpoint
 from xunlian.training.display import Display
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
-from xunlian.training.step import StepResult, Stepper
+from xunlian.training.step import Stepper, StepResult
 
 MOST_SKIPPED_IN_A_ROW = 5
 
@@ -90,7 +90,8 @@ class Loop:
         rows_per_step = self.settings.batch_tokens // self.rows.context  # type: ignore[operator]
         first_local, local = local_rows(rows_per_step, group)
         first_step = state.step
-        with _interruptible() as interrupted, Display() if group.leads else nullcontext() as display:
+        shown = Display() if group.leads else nullcontext()
+        with _interruptible() as interrupted, shown as display:
             while not state.finished:
                 done, stop = self._agree(interrupted())
                 if stop:
@@ -212,8 +213,8 @@ class Loop:
             nats, tokens = window_losses(
                 self.stepper.model, self.val_stream, dtype=self.stepper.dtype,
                 batch_tokens=max(self.rows.context, 4096), first_window=first, last_window=last)
-        nats, tokens = self.group.sum(nats, tokens)
-        return nats / tokens
+        total_nats, total_tokens = self.group.sum(nats, tokens)
+        return total_nats / total_tokens
 
     def _write_model(self) -> None:
         if self.group.leads:

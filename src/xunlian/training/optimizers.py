@@ -65,13 +65,17 @@ class Muon(torch.optim.Optimizer):
                 self._step_shape(parameters, group)
 
     def _step_shape(self, parameters: list[nn.Parameter], group: dict[str, float]) -> None:
-        averages = []
+        weights: list[Tensor] = []
+        averages: list[Tensor] = []
+        gradients: list[Tensor] = []
         for parameter in parameters:
+            assert parameter.grad is not None
             state = self.state[parameter]
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
+            weights.append(parameter)
             averages.append(state["momentum"])
-        gradients = [parameter.grad for parameter in parameters]
+            gradients.append(parameter.grad)
         momentum, rate = group["momentum"], group["lr"]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, averages, momentum)
@@ -79,8 +83,8 @@ class Muon(torch.optim.Optimizer):
         rows, columns = updates.shape[-2:]
         # A tall matrix gets a longer step, so that outputs change alike whatever the shape.
         scale = rate * max(1.0, rows / columns) ** 0.5
-        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
-        torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype)), alpha=-scale)
+        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+        torch._foreach_add_(weights, list(updates.to(weights[0].dtype)), alpha=-scale)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings):
         kinds: dict[str, list[nn.Parameter]] = defaultdict(list)
-        self.names: dict[nn.Parameter, str] = {}
+        self.names: dict[Tensor, str] = {}
         for name, parameter in model.named_parameters():
             kinds[_kind(name, parameter)].append(parameter)
             self.names[parameter] = name
