@@ -1,0 +1,149 @@
+"""Every command of the documentation is run, in order, as a reader would run it.
+
+Each document gets a folder with small texts. What would take minutes is cut short: new trainings
+get a tiny network and three steps, resumed ones a few steps more.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SAMPLES
+
+import xunlian.commands.train
+from xunlian.cli import VERBS, main
+from xunlian.recipe.explain import explain
+
+RUNNING = ["README.md", "README.zh.md", "docs/tutorial.md", "docs/tutorial.zh.md"]
+DOCUMENTS = [
+    *RUNNING,
+    "docs/recipe.md",
+    "docs/architecture.md",
+    "docs/bench.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
+TINY = [
+    "training.budget=3 steps",
+    "model.depth=1",
+    "model.width=32",
+    "model.context=32",
+    "training.compile=off",
+    "training.threads=1",
+]
+
+
+def blocks(document: str) -> Iterator[tuple[str, str]]:
+    """(language, content) of each fenced block."""
+    text = (ROOT / document).read_text("utf-8")
+    yield from re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def shell_commands(document: str) -> list[list[str]]:
+    """The words of each command in the ```bash blocks."""
+    found = []
+    for language, content in blocks(document):
+        if language == "bash":
+            for line in content.replace("\\\n", " ").splitlines():
+                if words := shlex.split(line, comments=True):
+                    found.append(words)
+    return found
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """A folder with the texts that the documents speak of, where trainings are short."""
+    shakespeare = (SAMPLES / "shakespeare.txt").read_text("utf-8")
+    texts = {
+        "mytext.txt": shakespeare[:60_000],
+        "heldout.txt": shakespeare[-4_000:],
+        "newtext.txt": shakespeare[-40_000:-10_000],
+        "chinese.txt": (SAMPLES / "songci.txt").read_text("utf-8")[:10_000],
+        "prompts.txt": "ROMEO:\nThe king\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    train, resumed = xunlian.commands.train.train, []
+
+    def short(recipe, overrides=(), *, resume=False, **options):
+        if resume:
+            resumed.append(recipe)
+            overrides = [f"training.budget={3 + 2 * len(resumed)} steps"]
+        else:
+            overrides = [*overrides, *TINY]
+        return train(recipe, overrides, resume=resume, **options)
+
+    monkeypatch.setattr(xunlian.commands.train, "train", short)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", RUNNING)
+def test_every_command_and_every_python_block_works(document, desk, capsys):
+    ran = 0
+    for language, content in blocks(document):
+        if language == "toml":
+            name = re.match(r"# (\S+\.toml)\n", content)
+            assert name, "a recipe in the documents begins with '# NAME.toml'"
+            (desk / name[1]).write_text(content, "utf-8")
+        elif language == "python":
+            exec(compile(content, document, "exec"), {})
+            ran += 1
+        elif language == "bash":
+            for line in content.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0] == "xunlian":
+                    status = main(words[1:])
+                    assert status == 0, f"{line}\n{capsys.readouterr().err}"
+                    ran += 1
+    assert ran >= 5
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_other_commands_name_what_exists(document):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in shell_commands(document):
+        if words[0] == "make":
+            named = [word for word in words[1:] if "=" not in word]
+            assert named and set(named) <= set(targets), words
+        elif words[0] == "torchrun":
+            after = words[words.index("-m") + 1 :]
+            assert after[0] == "xunlian" and after[1] in VERBS, words
+        elif words[0] == "xunlian":
+            assert words[1] in VERBS, words
+        elif words[0].endswith("python"):
+            assert (ROOT / words[1]).is_file(), words
+        else:
+            pytest.fail(f"no check for {words}")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_to_a_file(document):
+    text = (ROOT / document).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith(("http://", "https://")):
+            assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_the_reference_of_settings_is_what_the_program_prints():
+    shown = next(content for language, content in blocks("docs/recipe.md") if language == "text")
+    assert shown == explain(), "paste the output of `xunlian recipe --explain` into docs/recipe.md"
+
+
+def test_the_architecture_names_every_folder():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for folder in (ROOT / "src" / "xunlian").iterdir():
+        if (folder / "__init__.py").exists():
+            assert f"`{folder.name}/`" in text, folder.name
+
+
+@pytest.mark.parametrize(
+    "one, other", [("README.md", "README.zh.md"), ("docs/tutorial.md", "docs/tutorial.zh.md")]
+)
+def test_both_languages_show_the_same_verbs_in_the_same_order(one, other):
+    def verbs(document: str) -> list[str]:
+        return [words[1] for words in shell_commands(document) if words[0] == "xunlian"]
+
+    assert verbs(one) == verbs(other)
