@@ -22,10 +22,13 @@ def record(name: str, row: dict[str, Any]) -> None:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    line = {"date": datetime.date.today().isoformat(), **row,
-            "machine": f"{machine.processor}, {machine.cores} cores",
-            "features": list(machine.features),
-            "versions": {"python": platform.python_version(), **versions}}
+    line = {
+        "date": datetime.date.today().isoformat(),
+        **row,
+        "machine": f"{machine.processor}, {machine.cores} cores",
+        "features": list(machine.features),
+        "versions": {"python": platform.python_version(), **versions},
+    }
     RESULTS.mkdir(exist_ok=True)
     with open(RESULTS / f"{name}.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")

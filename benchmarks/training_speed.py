@@ -28,8 +28,9 @@ def model_folder(context: int) -> str:
     from xunlian.interop.huggingface import write_config, write_weights
     from xunlian.models.decoder import Decoder, DecoderConfig, initialize
 
-    config = DecoderConfig("qwen3", VOCAB, DEPTH, WIDTH, WIDTH // 64, WIDTH // 64, 64, 1024,
-                           context, tied=False)
+    config = DecoderConfig(
+        "qwen3", VOCAB, DEPTH, WIDTH, WIDTH // 64, WIDTH // 64, 64, 1024, context, tied=False
+    )
     model = Decoder(config)
     initialize(model, torch.Generator().manual_seed(1))
     from pathlib import Path
@@ -52,10 +53,13 @@ def time_xunlian(context: int, steps: int, batch_tokens: int) -> list[float]:
     from xunlian.training.parallel import Group
 
     group = Group(0, 1, torch.device("cpu"))
-    recipe = Recipe(model=Model(depth=DEPTH, width=WIDTH, context=context),
-                    training=Training(batch_tokens=batch_tokens, budget="1h"))
-    recipe = decisions.decide(recipe, vocab_size=VOCAB, corpus_tokens=10**8,
-                              machine=read_machine(), group=group).recipe
+    recipe = Recipe(
+        model=Model(depth=DEPTH, width=WIDTH, context=context),
+        training=Training(batch_tokens=batch_tokens, budget="1h"),
+    )
+    recipe = decisions.decide(
+        recipe, vocab_size=VOCAB, corpus_tokens=10**8, machine=read_machine(), group=group
+    ).recipe
     stepper = build_stepper(recipe, build_model(recipe, VOCAB), group)
     stepper.model.train()
     stepper.compile()
@@ -88,17 +92,34 @@ def time_trainer(context: int, steps: int, batch_tokens: int, bf16: bool) -> lis
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=batch_tokens // context,
-            max_steps=steps, bf16=bf16, use_cpu=True, report_to=[], save_strategy="no",
-            logging_steps=10**6, disable_tqdm=True)
+            output_dir=folder,
+            per_device_train_batch_size=batch_tokens // context,
+            max_steps=steps,
+            bf16=bf16,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_steps=10**6,
+            disable_tqdm=True,
+        )
         Trainer(model, arguments, train_dataset=examples, callbacks=[Stopwatch()]).train()
     return times
 
 
 def measure(side: str, context: int, steps: int, batch_tokens: int) -> list[float]:
     """Run one side in a fresh process; seconds of its steps, without the first two."""
-    command = [sys.executable, __file__, "--side", side, "--context", str(context),
-               "--steps", str(steps), "--batch-tokens", str(batch_tokens)]
+    command = [
+        sys.executable,
+        __file__,
+        "--side",
+        side,
+        "--context",
+        str(context),
+        "--steps",
+        str(steps),
+        "--batch-tokens",
+        str(batch_tokens),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -118,8 +139,9 @@ def main() -> None:
         if options.side == "xunlian":
             times = time_xunlian(context, options.steps, options.batch_tokens)
         else:
-            times = time_trainer(context, options.steps, options.batch_tokens,
-                                 options.side.endswith("bf16"))
+            times = time_trainer(
+                context, options.steps, options.batch_tokens, options.side.endswith("bf16")
+            )
         print(json.dumps(times))
         return
     for context in options.context:
@@ -131,9 +153,16 @@ def main() -> None:
         ratios = {side: speed["xunlian"] / speed[side] for side in SIDES[1:]}
         print(f"context {context}: " + ", ".join(f"{s} {v:,.0f} tok/s" for s, v in speed.items()))
         print("  " + ", ".join(f"{ratio:.2f}x {side}" for side, ratio in ratios.items()))
-        record("training_speed", {"context": context, "batch_tokens": options.batch_tokens,
-                                  "network": f"qwen3 {DEPTH}x{WIDTH}, vocabulary {VOCAB}",
-                                  "tokens_per_second": speed, "ratio": ratios})
+        record(
+            "training_speed",
+            {
+                "context": context,
+                "batch_tokens": options.batch_tokens,
+                "network": f"qwen3 {DEPTH}x{WIDTH}, vocabulary {VOCAB}",
+                "tokens_per_second": speed,
+                "ratio": ratios,
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
 
 # A network that trains in a second or two, in a form that every machine computes alike.
-TINY = ["model.depth=2", "model.width=64", "model.context=32", "training.batch_tokens=512",
-        "training.precision=fp32", "training.compile=off", "training.threads=1"]
+TINY = [
+    "model.depth=2",
+    "model.width=64",
+    "model.context=32",
+    "training.batch_tokens=512",
+    "training.precision=fp32",
+    "training.compile=off",
+    "training.threads=1",
+]
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +46,25 @@ def tiny_run(tiny_corpus, tmp_path_factory) -> Path:
     import xunlian
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    xunlian.train(xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY,
-                                     "training.budget=60 steps"], out=out)
+    xunlian.train(
+        xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY, "training.budget=60 steps"], out=out
+    )
     return out
 
 
-def xunlian_command(*arguments: object, cwd: Path | None = None, check: bool = False,
-                    env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def xunlian_command(
+    *arguments: object,
+    cwd: Path | None = None,
+    check: bool = False,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run `xunlian ...` in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "xunlian", *map(str, arguments)], cwd=cwd,
-                          capture_output=True, text=True, check=check, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})})
+    return subprocess.run(
+        [sys.executable, "-m", "xunlian", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+    )

@@ -1,6 +1,5 @@
 """The command line: verbs, exit statuses, one line for a mistake."""
 
-
 import pytest
 from conftest import TINY, xunlian_command
 
@@ -70,20 +69,22 @@ def test_doctor_measures_and_chooses():
     assert found["cores"] >= 1
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["train", "demo-engl"], ["demo-engl", "demo-en"]),
-    (["train", "small"], ["prepare", "corpus.path"]),
-    (["train", "small", "trainig.budget=3"], ["trainig.budget", "training.budget"]),
-    (["train", "small", "training.seed=x"], ["training.seed"]),
-    (["train", "small", "corpus.path=nowhere"], ["nowhere"]),
-    (["train", "small", "--resume"], ["small", "--out"]),
-    (["train", "nowhere", "--resume"], ["nowhere"]),
-    (["generate", "nowhere", "--prompt", "x"], ["nowhere"]),
-    (["evaluate", "nowhere"], ["nowhere"]),
-    (["info", "nowhere"], ["nowhere"]),
-])
-def test_a_mistake_ends_with_status_2_and_one_line(arguments, words, tmp_path, monkeypatch,
-                                                   capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "demo-engl"], ["demo-engl", "demo-en"]),
+        (["train", "small"], ["prepare", "corpus.path"]),
+        (["train", "small", "trainig.budget=3"], ["trainig.budget", "training.budget"]),
+        (["train", "small", "training.seed=x"], ["training.seed"]),
+        (["train", "small", "corpus.path=nowhere"], ["nowhere"]),
+        (["train", "small", "--resume"], ["small", "--out"]),
+        (["train", "nowhere", "--resume"], ["nowhere"]),
+        (["generate", "nowhere", "--prompt", "x"], ["nowhere"]),
+        (["evaluate", "nowhere"], ["nowhere"]),
+        (["info", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_a_mistake_ends_with_status_2_and_one_line(arguments, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     line = one_line(capsys.readouterr().err)
@@ -103,8 +104,9 @@ def refused(corpus, tmp_path, *settings: str) -> str:
 def test_a_text_shorter_than_a_context_is_refused(tmp_path):
     (tmp_path / "short.txt").write_text("A short text, but a text it is.\n" * 3)
     xunlian.prepare(tmp_path / "short.txt", out=tmp_path / "corpus", tokenizer="byte")
-    message = refused(tmp_path / "corpus", tmp_path, "model.context=256",
-                      "training.batch_tokens=256")
+    message = refused(
+        tmp_path / "corpus", tmp_path, "model.context=256", "training.batch_tokens=256"
+    )
     assert "model.context" in message
 
 
@@ -150,14 +152,23 @@ def test_a_full_disk_ends_with_status_1_and_a_good_older_checkpoint(tiny_corpus,
 
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(small)],
-                             capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(small)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("this user may not mount a small file system")
     try:
         done = xunlian_command(
-            "train", "small", f"corpus.path={tiny_corpus}", *TINY, "training.budget=100 steps",
-            "training.checkpoint_every=5", "training.keep_checkpoints=9", "--out", small / "run")
+            "train",
+            "small",
+            f"corpus.path={tiny_corpus}",
+            *TINY,
+            "training.budget=100 steps",
+            "training.checkpoint_every=5",
+            "training.keep_checkpoints=9",
+            "--out",
+            small / "run",
+        )
         assert done.returncode == 1, done.stderr
         assert "disk is full" in done.stderr and "Traceback" not in done.stderr
         from xunlian.training.checkpoint import load_checkpoint

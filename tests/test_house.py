@@ -10,9 +10,28 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "xunlian"
 
 # Each folder needs only those above it (docs/architecture.md).
-ORDER = ["errors", "files", "console", "recipe", "report", "tokenizer", "shards", "corpus",
-         "machine", "data", "models", "interop", "runs", "decoding", "evaluation", "training",
-         "commands", "cli", "__init__", "__main__"]
+ORDER = [
+    "errors",
+    "files",
+    "console",
+    "recipe",
+    "report",
+    "tokenizer",
+    "shards",
+    "corpus",
+    "machine",
+    "data",
+    "models",
+    "interop",
+    "runs",
+    "decoding",
+    "evaluation",
+    "training",
+    "commands",
+    "cli",
+    "__init__",
+    "__main__",
+]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -24,8 +43,12 @@ def part_of(path: Path) -> str:
 def imports_of(path: Path) -> set[str]:
     """Parts of Xunlian that a file imports anywhere but under TYPE_CHECKING."""
     tree = ast.parse(path.read_text("utf-8"))
-    hidden = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If)
-              and ast.unparse(node.test).endswith("TYPE_CHECKING") for inner in ast.walk(node)}
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
     found = set()
     for node in ast.walk(tree):
         if id(node) in hidden:
@@ -59,12 +82,19 @@ def test_nothing_is_ever_unpickled():
             assert word not in text, f"{path} uses {word}"
 
 
-@pytest.mark.parametrize("code", [
-    "import xunlian", "import xunlian.cli", "import xunlian.recipe",
-    "import xunlian.cli; xunlian.cli.main(['--help'])",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import xunlian",
+        "import xunlian.cli",
+        "import xunlian.recipe",
+        "import xunlian.cli; xunlian.cli.main(['--help'])",
+    ],
+)
 def test_starting_imports_nothing_heavy(code):
-    check = f"{code}; import sys; print(sorted(set(sys.modules) & {{'torch', 'numpy', 'pyarrow', " \
-            "'tokenizers', 'matplotlib', 'transformers', 'rich'}))"
+    check = (
+        f"{code}; import sys; print(sorted(set(sys.modules) & {{'torch', 'numpy', 'pyarrow', "
+        "'tokenizers', 'matplotlib', 'transformers', 'rich'}))"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

@@ -48,16 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_HELP.format(
-            verbs="\n".join(f"  {verb:<10}{about}" for verb, about in VERBS.items())))
+        sys.stdout.write(
+            _HELP.format(verbs="\n".join(f"  {verb:<10}{about}" for verb, about in VERBS.items()))
+        )
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb == "--version":
         sys.stdout.write(f"xunlian {xunlian.__version__}\n")
         return 0
     if verb not in VERBS:
-        sys.stderr.write(f"xunlian: unknown verb '{verb}'.{did_you_mean(verb, VERBS)} "
-                         "`xunlian --help` lists the verbs.\n")
+        sys.stderr.write(
+            f"xunlian: unknown verb '{verb}'.{did_you_mean(verb, VERBS)} "
+            "`xunlian --help` lists the verbs.\n"
+        )
         return 2
     return _run(verb, rest)
 
@@ -67,8 +70,11 @@ def _run(verb: str, rest: list[str]) -> int:
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         command = importlib.import_module(f"xunlian.commands.{verb}")
-        parser = Parser(prog=f"xunlian {verb}", description=f"{VERBS[verb].capitalize()}.",
-                        formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser = Parser(
+            prog=f"xunlian {verb}",
+            description=f"{VERBS[verb].capitalize()}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.add_arguments(parser)
         status: int = command.run(parser.parse_intermixed_args(rest))
         sys.stdout.flush()

@@ -25,6 +25,7 @@ class Interrupted(XunlianError):
 
     exit_status = 130
 
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """' Did you mean ...?' with the nearest of `choices`, or '' when none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)

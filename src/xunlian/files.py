@@ -80,8 +80,9 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     if path.exists() and not replace:
         raise InputError(f"'{path}' exists already. Choose another name, or remove it first.")
     with os_errors(path):
-        first_made = next((p for p in reversed([path.parent, *path.parent.parents])
-                           if not p.exists()), None)
+        first_made = next(
+            (p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         os.chmod(part, 0o777 & ~_umask())

@@ -24,8 +24,11 @@ class Numbers:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 1000, 4097])
 def test_a_shuffle_is_a_permutation_that_differs_by_epoch_and_seed(count):
-    orders = [permute(np.arange(count), count, seed, epoch).tolist()
-              for seed in (1, 2) for epoch in (0, 1)]
+    orders = [
+        permute(np.arange(count), count, seed, epoch).tolist()
+        for seed in (1, 2)
+        for epoch in (0, 1)
+    ]
     for order in orders:
         assert sorted(order) == list(range(count))
     if count > 100:
@@ -60,8 +63,10 @@ def test_a_row_is_a_pure_function_of_seed_and_index():
 
 def test_epochs_cut_at_other_offsets():
     rows = PackedRows(Numbers(5000), 32, seed=1)
-    starts = [set((rows.read(e * rows.rows_per_epoch, rows.rows_per_epoch)[0][:, 0] % 32).tolist())
-              for e in range(4)]
+    starts = [
+        set((rows.read(e * rows.rows_per_epoch, rows.rows_per_epoch)[0][:, 0] % 32).tolist())
+        for e in range(4)
+    ]
     assert len({frozenset(s) for s in starts}) > 1
 
 

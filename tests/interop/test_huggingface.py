@@ -1,4 +1,4 @@
-"""Model folders: Transformers opens ours, we open theirs, the logits agree; bad folders are told."""
+"""Model folders: Transformers opens ours, we open theirs, logits agree; bad folders are told."""
 
 import json
 import shutil
@@ -19,11 +19,32 @@ from xunlian.models.decoder import Decoder, DecoderConfig
 
 transformers = pytest.importorskip("transformers")
 
-QWEN3 = {"architecture": "qwen3", "vocab_size": 61, "depth": 2, "width": 48, "heads": 4,
-         "kv_heads": 2, "head_width": 16, "mlp_width": 80, "context": 24, "tied": False,
-         "rope_theta": 5000.0, "norm_epsilon": 1e-5}
-GPT2 = {"architecture": "gpt2", "vocab_size": 61, "depth": 2, "width": 48, "heads": 4,
-        "kv_heads": 4, "head_width": 12, "mlp_width": 100, "context": 24, "tied": True}
+QWEN3 = {
+    "architecture": "qwen3",
+    "vocab_size": 61,
+    "depth": 2,
+    "width": 48,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_width": 16,
+    "mlp_width": 80,
+    "context": 24,
+    "tied": False,
+    "rope_theta": 5000.0,
+    "norm_epsilon": 1e-5,
+}
+GPT2 = {
+    "architecture": "gpt2",
+    "vocab_size": 61,
+    "depth": 2,
+    "width": 48,
+    "heads": 4,
+    "kv_heads": 4,
+    "head_width": 12,
+    "mlp_width": 100,
+    "context": 24,
+    "tied": True,
+}
 CONFIGS = {
     "qwen3": DecoderConfig(**QWEN3),
     "qwen3 tied, no grouped queries": DecoderConfig(**QWEN3 | {"tied": True, "kv_heads": 4}),
@@ -64,7 +85,8 @@ def logits_agree(ours, theirs):
 def test_transformers_gives_our_logits_from_our_folder(name, tmp_path):
     model = write(tmp_path, CONFIGS[name])
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path, output_loading_info=True)
+        tmp_path, output_loading_info=True
+    )
     assert not any(report.values()), report
     assert theirs.dtype == torch.float32
     assert theirs.config.eos_token_id == theirs.generation_config.eos_token_id == 3
@@ -86,15 +108,35 @@ def test_a_folder_comes_back_with_the_same_weights(name, tmp_path):
 def test_we_give_transformers_logits_from_its_folder(name, shard_size, tmp_path):
     config = CONFIGS[name]
     if config.is_gpt2:
-        theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-            vocab_size=61, n_embd=48, n_layer=2, n_head=4, n_positions=24, n_inner=100,
-            tie_word_embeddings=config.tied, bos_token_id=1, eos_token_id=1))
+        theirs = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
+                vocab_size=61,
+                n_embd=48,
+                n_layer=2,
+                n_head=4,
+                n_positions=24,
+                n_inner=100,
+                tie_word_embeddings=config.tied,
+                bos_token_id=1,
+                eos_token_id=1,
+            )
+        )
     else:
-        theirs = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(
-            vocab_size=61, hidden_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=config.kv_heads, head_dim=16, intermediate_size=80,
-            max_position_embeddings=24, tie_word_embeddings=config.tied, rms_norm_eps=1e-5,
-            rope_parameters={"rope_type": "default", "rope_theta": 5000.0}))
+        theirs = transformers.Qwen3ForCausalLM(
+            transformers.Qwen3Config(
+                vocab_size=61,
+                hidden_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=config.kv_heads,
+                head_dim=16,
+                intermediate_size=80,
+                max_position_embeddings=24,
+                tie_word_embeddings=config.tied,
+                rms_norm_eps=1e-5,
+                rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+            )
+        )
     randomize(theirs).save_pretrained(tmp_path, max_shard_size=shard_size)
     assert (tmp_path / "model.safetensors.index.json").exists() == (shard_size == "20KB")
     logits_agree(load_model(tmp_path), theirs)
@@ -134,20 +176,23 @@ def change(folder, **fields):
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-@pytest.mark.parametrize(("fields", "said"), [
-    ({"model_type": "llama"}, "'llama'"),
-    ({"model_type": "qwen2"}, "Did you mean 'qwen3'"),
-    ({"hidden_size": None}, "lacks the field hidden_size"),
-    ({"hidden_size": "wide"}, "hidden_size = 'wide'"),
-    ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
-    ({"attention_bias": True}, "attention_bias"),
-    ({"use_sliding_window": True}, "use_sliding_window"),
-    ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
-    ({"rms_norm_eps": 0}, "rms_norm_eps"),
-    ({"vocab_size": 62}, "model.embed_tokens.weight has shape (61, 48)"),
-    ({"num_hidden_layers": 3}, "lacks the tensor model.layers.2."),
-    ({"num_hidden_layers": 1}, "holds the tensor model.layers.1."),
-])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model_type": "llama"}, "'llama'"),
+        ({"model_type": "qwen2"}, "Did you mean 'qwen3'"),
+        ({"hidden_size": None}, "lacks the field hidden_size"),
+        ({"hidden_size": "wide"}, "hidden_size = 'wide'"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps"),
+        ({"vocab_size": 62}, "model.embed_tokens.weight has shape (61, 48)"),
+        ({"num_hidden_layers": 3}, "lacks the tensor model.layers.2."),
+        ({"num_hidden_layers": 1}, "holds the tensor model.layers.1."),
+    ],
+)
 def test_a_configuration_that_does_not_fit_is_told(fields, said, tmp_path):
     write(tmp_path, CONFIGS["qwen3"])
     change(tmp_path, **fields)
@@ -191,7 +236,7 @@ def test_pickled_weights_are_refused_with_the_mend(tmp_path):
     model = write(tmp_path, CONFIGS["qwen3"])
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="pickled.*save_pretrained"):
+    with pytest.raises(InputError, match=r"pickled.*save_pretrained"):
         load_model(tmp_path)
 
 

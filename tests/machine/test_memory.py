@@ -9,19 +9,34 @@ from xunlian.machine.features import reset_peak_memory
 
 
 @pytest.mark.skipif(not reset_peak_memory(), reason="the system does not tell peak memory")
-@pytest.mark.parametrize("settings", [
-    ["training.compile=off"],
-    ["training.compile=off", "training.precision=fp32", "model.context=64"],
-    ["training.compile=off", "model.architecture=gpt2", "training.attention=sdpa"],
-    pytest.param(["training.compile=on"], marks=pytest.mark.slow),
-    pytest.param(["training.compile=on", "model.context=512"], marks=pytest.mark.slow),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["training.compile=off"],
+        ["training.compile=off", "training.precision=fp32", "model.context=64"],
+        ["training.compile=off", "model.architecture=gpt2", "training.attention=sdpa"],
+        pytest.param(["training.compile=on"], marks=pytest.mark.slow),
+        pytest.param(["training.compile=on", "model.context=512"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
 def test_predicted_peak_is_within_a_third_of_the_measured(tiny_corpus, tmp_path, settings):
     context = 512 if "model.context=512" in settings else 128
     done = xunlian_command(
-        "train", "small", f"corpus.path={tiny_corpus}", "model.depth=6", "model.width=256",
-        f"model.context={context}", "training.batch_tokens=4096", "training.budget=4 steps",
-        "training.validate_every=100", "training.threads=2", *settings, "--out", tmp_path / "run")
+        "train",
+        "small",
+        f"corpus.path={tiny_corpus}",
+        "model.depth=6",
+        "model.width=256",
+        f"model.context={context}",
+        "training.batch_tokens=4096",
+        "training.budget=4 steps",
+        "training.validate_every=100",
+        "training.threads=2",
+        *settings,
+        "--out",
+        tmp_path / "run",
+    )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     predicted = sum(facts["memory_predicted"].values())

@@ -27,12 +27,21 @@ def test_overrides_win_over_the_file(tmp_path):
 def test_a_single_source_may_be_given_as_text():
     assert load_recipe(Recipe(), ["corpus.sources=a.txt"]).corpus.sources == ("a.txt",)
     assert load_recipe(Recipe(), ['corpus.sources=["a.txt", "b.txt"]']).corpus.sources == (
-        "a.txt", "b.txt")
+        "a.txt",
+        "b.txt",
+    )
 
 
 def test_toml_round_trip_keeps_every_value():
-    recipe = load_recipe(Recipe(), ["model.size=10m", "about=\"三国 \\\"quoted\\\"\"",
-                                    'prompts=["床前明月光", "a\\nb"]', "training.betas=[0.8, 0.9]"])
+    recipe = load_recipe(
+        Recipe(),
+        [
+            "model.size=10m",
+            'about="三国 \\"quoted\\""',
+            'prompts=["床前明月光", "a\\nb"]',
+            "training.betas=[0.8, 0.9]",
+        ],
+    )
     assert Recipe.model_validate(tomllib.loads(to_toml(recipe))) == recipe
 
 
@@ -41,17 +50,20 @@ def test_shipped_recipes_are_valid(name):
     assert load_recipe(name).about
 
 
-@pytest.mark.parametrize(("override", "words"), [
-    ("trainng.budget=5min", ["trainng.budget", "training.budget"]),
-    ("training.buget=5min", ["training.buget", "training.budget"]),
-    ("budget=5min", ["training.budget"]),
-    ("training.seed=many", ["training.seed", "many"]),
-    ("training.budget=5 parsecs", ["parsecs", "5min"]),
-    ("model.size=huge", ["huge", "10m"]),
-    ("model.dropout=1.5", ["model.dropout", "1.5"]),
-    ("training.precision=fp8", ["training.precision", "fp8", "bf16"]),
-    ("nonsense", ["nonsense", "key=value"]),
-])
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainng.budget=5min", ["trainng.budget", "training.budget"]),
+        ("training.buget=5min", ["training.buget", "training.budget"]),
+        ("budget=5min", ["training.budget"]),
+        ("training.seed=many", ["training.seed", "many"]),
+        ("training.budget=5 parsecs", ["parsecs", "5min"]),
+        ("model.size=huge", ["huge", "10m"]),
+        ("model.dropout=1.5", ["model.dropout", "1.5"]),
+        ("training.precision=fp8", ["training.precision", "fp8", "bf16"]),
+        ("nonsense", ["nonsense", "key=value"]),
+    ],
+)
 def test_a_wrong_override_is_refused_by_name(override, words):
     with pytest.raises(InputError) as caught:
         load_recipe(Recipe(), [override])

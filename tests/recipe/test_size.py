@@ -14,16 +14,16 @@ from xunlian.recipe.size import count_parameters, derive_shape
 def test_counted_parameters_equal_the_model(architecture, tied):
     model = Model(architecture=architecture, depth=3, width=96, heads=3, tied=tied, context=32)
     shape = derive_shape(model, 500)
-    built = Decoder(DecoderConfig(architecture=architecture, vocab_size=500, context=32,
-                                  **vars(shape)))
+    built = Decoder(
+        DecoderConfig(architecture=architecture, vocab_size=500, context=32, **vars(shape))
+    )
     assert count_parameters(model, shape, 500) == sum(p.numel() for p in built.parameters())
 
 
 def test_counted_parameters_equal_the_model_with_grouped_queries():
     model = Model(depth=2, width=128, heads=8, kv_heads=2, head_width=16, context=32)
     shape = derive_shape(model, 300)
-    built = Decoder(DecoderConfig(architecture="qwen3", vocab_size=300, context=32,
-                                  **vars(shape)))
+    built = Decoder(DecoderConfig(architecture="qwen3", vocab_size=300, context=32, **vars(shape)))
     assert count_parameters(model, shape, 300) == sum(p.numel() for p in built.parameters())
 
 
@@ -40,20 +40,28 @@ def test_a_size_too_small_for_the_vocabulary_is_refused():
         derive_shape(Model(size="300k"), 32768)
 
 
-@pytest.mark.parametrize(("text", "budget"), [
-    ("5min", Budget(300, "seconds")), ("90s", Budget(90, "seconds")),
-    ("1.5h", Budget(5400, "seconds")), ("2 hours", Budget(7200, "seconds")),
-    ("200 steps", Budget(200, "steps")), ("10M tokens", Budget(1e7, "tokens")),
-    ("1.5b tokens", Budget(1.5e9, "tokens")), ("3 epochs", Budget(3, "epochs")),
-])
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("5min", Budget(300, "seconds")),
+        ("90s", Budget(90, "seconds")),
+        ("1.5h", Budget(5400, "seconds")),
+        ("2 hours", Budget(7200, "seconds")),
+        ("200 steps", Budget(200, "steps")),
+        ("10M tokens", Budget(1e7, "tokens")),
+        ("1.5b tokens", Budget(1.5e9, "tokens")),
+        ("3 epochs", Budget(3, "epochs")),
+    ],
+)
 def test_budgets_read_as_written(text, budget):
     assert parse_budget(text) == budget
 
 
 def test_everything_is_resolved_and_given_values_stay():
     recipe = Recipe(model=Model(size="3m", mlp_width=333))
-    done = resolve(recipe, vocab_size=1000, corpus_tokens=10_000_000, matmul_rate=1e11,
-                   on_gpu=False)
+    done = resolve(
+        recipe, vocab_size=1000, corpus_tokens=10_000_000, matmul_rate=1e11, on_gpu=False
+    )
     assert done.model.mlp_width == 333
     open_fields = {name for name, value in done.model if value is None}
     assert open_fields == {"init_from"}

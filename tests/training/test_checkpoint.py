@@ -9,8 +9,14 @@ from xunlian.training.checkpoint import list_checkpoints, load_checkpoint, save_
 
 
 def save(folder, step, keep=2):
-    save_checkpoint(folder, step=step, model={"w": torch.full((3,), float(step))},
-                    optimizer={"w/momentum": torch.zeros(3)}, state={"note": step}, keep=keep)
+    save_checkpoint(
+        folder,
+        step=step,
+        model={"w": torch.full((3,), float(step))},
+        optimizer={"w/momentum": torch.zeros(3)},
+        state={"note": step},
+        keep=keep,
+    )
 
 
 def test_the_last_n_are_kept(tmp_path):
@@ -23,8 +29,7 @@ def test_the_last_n_are_kept(tmp_path):
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, damage, capsys):
     save(tmp_path, 10)
     save(tmp_path, 20)
-    file = tmp_path / "step-00000020" / ("state.json" if damage == "state" else
-                                         "model.safetensors")
+    file = tmp_path / "step-00000020" / ("state.json" if damage == "state" else "model.safetensors")
     data = bytearray(file.read_bytes())
     if damage == "remove":
         file.unlink()

@@ -8,14 +8,25 @@ from xunlian.training.optimizers import Muon, Optimizers, OptimizerSettings, ort
 
 
 def tiny(tied: bool = False) -> Decoder:
-    model = Decoder(DecoderConfig("qwen3", vocab_size=50, depth=2, width=32, heads=2, kv_heads=2,
-                                  head_width=16, mlp_width=64, context=16, tied=tied))
+    model = Decoder(
+        DecoderConfig(
+            "qwen3",
+            vocab_size=50,
+            depth=2,
+            width=32,
+            heads=2,
+            kv_heads=2,
+            head_width=16,
+            mlp_width=64,
+            context=16,
+            tied=tied,
+        )
+    )
     initialize(model, torch.Generator().manual_seed(1))
     return model
 
 
-SETTINGS = OptimizerSettings("muon", 0.02, 0.03, 0.004, 0.01, 0.1, 0.95, (0.9, 0.95),
-                             torch.float32)
+SETTINGS = OptimizerSettings("muon", 0.02, 0.03, 0.004, 0.01, 0.1, 0.95, (0.9, 0.95), torch.float32)
 
 
 def slow_newton_schulz(gradient: torch.Tensor) -> torch.Tensor:

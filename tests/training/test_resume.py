@@ -15,8 +15,13 @@ import xunlian
 from xunlian.errors import InputError
 from xunlian.training.checkpoint import list_checkpoints
 
-FIXED = [*TINY, "model.dropout=0.1", "training.checkpoint_every=7", "training.validate_every=10",
-         "training.log_every=5"]
+FIXED = [
+    *TINY,
+    "model.dropout=0.1",
+    "training.checkpoint_every=7",
+    "training.validate_every=10",
+    "training.log_every=5",
+]
 
 
 def last_checkpoint(run):
@@ -44,15 +49,27 @@ def test_killed_run_resumes_bit_identically(tiny_corpus, tmp_path, budget):
     xunlian.train("small", arguments, out=tmp_path / "whole")
     # kill -9 as soon as the second checkpoint stands
     process = subprocess.Popen(
-        [sys.executable, "-m", "xunlian", "train", "small", *arguments, "--out",
-         str(tmp_path / "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        [
+            sys.executable,
+            "-m",
+            "xunlian",
+            "train",
+            "small",
+            *arguments,
+            "--out",
+            str(tmp_path / "killed"),
+        ],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     second = tmp_path / "killed" / "checkpoints" / "step-00000014"
     while process.poll() is None and not second.exists():
         time.sleep(0.005)
     process.kill()
     process.wait()
-    if json.loads((list_checkpoints(tmp_path / "killed" / "checkpoints")[-1] / "state.json")
-                  .read_text())["progress"]["finished"]:
+    if json.loads(
+        (list_checkpoints(tmp_path / "killed" / "checkpoints")[-1] / "state.json").read_text()
+    )["progress"]["finished"]:
         pytest.skip("the run was over before it could be killed")
     xunlian.train(tmp_path / "killed", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
@@ -61,9 +78,21 @@ def test_killed_run_resumes_bit_identically(tiny_corpus, tmp_path, budget):
 def test_interrupt_writes_a_checkpoint_and_says_how_to_go_on(tiny_corpus, tmp_path):
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "xunlian", "train", "small", f"corpus.path={tiny_corpus}", *TINY,
-         "training.budget=100000 steps", "--out", str(run)],
-        stderr=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            "-m",
+            "xunlian",
+            "train",
+            "small",
+            f"corpus.path={tiny_corpus}",
+            *TINY,
+            "training.budget=100000 steps",
+            "--out",
+            str(run),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while process.poll() is None and not (run / "metrics.jsonl").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -109,14 +138,14 @@ def test_an_existing_run_folder_is_refused_without_resume(tiny_run, tiny_corpus)
 def test_a_second_process_cannot_train_in_the_same_run(tiny_run):
     from xunlian.runs.folder import lock_run
 
-    with lock_run(tiny_run), pytest.raises(InputError, match="Another process"), \
-            lock_run(tiny_run):
+    with lock_run(tiny_run), pytest.raises(InputError, match="Another process"), lock_run(tiny_run):
         pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output_folder_is_refused(tiny_corpus, tmp_path):
     tmp_path.chmod(0o500)
-    done = xunlian_command("train", "small", f"corpus.path={tiny_corpus}", "--out",
-                           tmp_path / "run")
+    done = xunlian_command(
+        "train", "small", f"corpus.path={tiny_corpus}", "--out", tmp_path / "run"
+    )
     assert done.returncode == 2 and "permission" in done.stderr.lower()

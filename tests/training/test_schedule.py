@@ -10,9 +10,17 @@ from xunlian.training.schedule import Clock, rate_factor
 SHAPE = {"warmup": 0.1, "decay": 0.5, "final_rate": 0.0}
 
 
-@pytest.mark.parametrize(("progress", "factor"), [
-    (0.05, 0.5), (0.1, 1.0), (0.3, 1.0), (0.5, 1.0), (0.75, 0.5), (1.0, 0.0),
-])
+@pytest.mark.parametrize(
+    ("progress", "factor"),
+    [
+        (0.05, 0.5),
+        (0.1, 1.0),
+        (0.3, 1.0),
+        (0.5, 1.0),
+        (0.75, 0.5),
+        (1.0, 0.0),
+    ],
+)
 def test_the_rate_rises_stays_and_falls(progress, factor):
     assert rate_factor(progress, **SHAPE) == pytest.approx(factor)
 
@@ -22,9 +30,14 @@ def test_the_rate_never_goes_below_zero_or_its_final_part():
     assert rate_factor(1.0, warmup=0, decay=0.5, final_rate=0.1) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("budget", "steps"), [
-    ("200 steps", 200), ("10000 tokens", 10), ("3 epochs", 15),
-])
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        ("200 steps", 200),
+        ("10000 tokens", 10),
+        ("3 epochs", 15),
+    ],
+)
 def test_budgets_turn_into_steps(budget, steps):
     clock = Clock(parse_budget(budget), batch_tokens=1000, epoch_tokens=5000, started=0)
     assert clock.total_steps == steps

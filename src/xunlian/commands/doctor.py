@@ -22,8 +22,11 @@ def doctor() -> dict[str, Any]:
     precision, reason = choose_precision(rates, machine, device)
     missing = [machine.compile_missing] if machine.compile_missing else []
     return {
-        "versions": {"xunlian": xunlian.__version__, "python": platform.python_version(),
-                     "torch": torch.__version__},
+        "versions": {
+            "xunlian": xunlian.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
         "processor": machine.processor,
         "features": list(machine.features),
         "cores": machine.cores,
@@ -57,10 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
         "memory": f"{found['memory_available'] / 1e9:.1f} GB available",
         "accelerators": ", ".join(found["accelerators"]) or "none: training runs on the CPU",
         "matrix rate": f"fp32 {rates['fp32'] / 1e9:,.0f} GFLOP/s, "
-                       f"bf16 {rates['bf16'] / 1e9:,.0f} GFLOP/s",
+        f"bf16 {rates['bf16'] / 1e9:,.0f} GFLOP/s",
         "precision": f"{found['precision']}: {found['precision_reason']}",
-        "torch.compile": f"yes, with {found['compiler']}" if found["compile"]
-                         else "no: training runs eager",
+        "torch.compile": f"yes, with {found['compiler']}"
+        if found["compile"]
+        else "no: training runs eager",
         "missing": "; ".join(found["missing"]) or "nothing",
         "versions": ", ".join(f"{k} {v}" for k, v in found["versions"].items()),
     }

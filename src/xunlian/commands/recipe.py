@@ -9,10 +9,15 @@ from xunlian.recipe.load import load_recipe, shipped_recipes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", default="list",
-                        help="'list' (default), or the name or file of a recipe to print")
-    parser.add_argument("--explain", action="store_true", help="every setting, its type, default "
-                        "and meaning")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="list",
+        help="'list' (default), or the name or file of a recipe to print",
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="every setting, its type, default and meaning"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from xunlian.training.parallel import Group
 
 
-def train(recipe: "str | Path | Recipe", overrides: Sequence[str] = (), *,
-          out: str | Path | None = None, resume: bool = False,
-          started: float | None = None) -> "Run":
+def train(
+    recipe: "str | Path | Recipe",
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    started: float | None = None,
+) -> "Run":
     """Train a model by a recipe.
 
     Args:
@@ -47,8 +52,14 @@ def train(recipe: "str | Path | Recipe", overrides: Sequence[str] = (), *,
         leave_group(group)
 
 
-def _train(recipe: "str | Path | Recipe", overrides: Sequence[str], out: str | Path | None,
-           resume: bool, started: float, group: "Group") -> "Run":
+def _train(
+    recipe: "str | Path | Recipe",
+    overrides: Sequence[str],
+    out: str | Path | None,
+    resume: bool,
+    started: float,
+    group: "Group",
+) -> "Run":
     from xunlian.errors import InputError, Interrupted
     from xunlian.recipe.load import load_recipe, recipe_name
     from xunlian.recipe.settings import Recipe
@@ -62,22 +73,28 @@ def _train(recipe: "str | Path | Recipe", overrides: Sequence[str], out: str | P
         is_run = not isinstance(recipe, Recipe) and (Path(recipe) / "recipe.toml").is_file()
         path = Path(out) if out else Path(str(recipe)) if is_run else latest_run_path(name)
         if path is None:
-            raise InputError(f"There is no run of '{name}' in 'runs' to go on with; name it with "
-                             "--out, or leave out --resume.")
+            raise InputError(
+                f"There is no run of '{name}' in 'runs' to go on with; name it with "
+                "--out, or leave out --resume."
+            )
         corpus = _corpus(open_run(path).recipe, name, group)
         outcome = resume_job(path, overrides, corpus, group, started)
     else:
         wanted = load_recipe(recipe, overrides)
         path = Path(out) if out else next_run_path(name)
         if path.exists():
-            raise InputError(f"The run folder '{path}' exists already. Go on in it with --resume, "
-                             "or choose another with --out.")
+            raise InputError(
+                f"The run folder '{path}' exists already. Go on in it with --resume, "
+                "or choose another with --out."
+            )
         corpus = _corpus(wanted, name, group)
         table = wanted.corpus.model_copy(update={"path": str(corpus.path)})
         outcome = start(wanted.model_copy(update={"corpus": table}), corpus, path, group, started)
     if not outcome.finished:
-        raise Interrupted(f"stopped at step {outcome.progress.step}; a checkpoint is written. Go "
-                          f"on with: xunlian train {path} --resume")
+        raise Interrupted(
+            f"stopped at step {outcome.progress.step}; a checkpoint is written. Go "
+            f"on with: xunlian train {path} --resume"
+        )
     if group.leads:
         summarize(outcome.run, corpus)
     return outcome.run
@@ -96,8 +113,10 @@ def _corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
             prepare_from_recipe(recipe, path)
         group.wait()
     elif not recipe.corpus.path and not recipe.corpus.sources:
-        raise InputError("The recipe names no corpus. Make one with `xunlian prepare TEXT --out "
-                         "corpora/mine` and add corpus.path=corpora/mine.")
+        raise InputError(
+            "The recipe names no corpus. Make one with `xunlian prepare TEXT --out "
+            "corpora/mine` and add corpus.path=corpora/mine."
+        )
     elif recipe.corpus.sources and group.leads:
         say(f"Using the corpus '{path}', which is there already.")
     return open_corpus(path)
@@ -106,10 +125,18 @@ def _corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from xunlian.recipe.explain import explain
 
-    parser.add_argument("recipe", metavar="RECIPE", help="a file, the name of a shipped recipe "
-                        "(`xunlian recipe list`), or with --resume a run folder")
-    parser.add_argument("overrides", metavar="key=value", nargs="*",
-                        help="settings that replace those of the recipe")
+    parser.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a file, the name of a shipped recipe "
+        "(`xunlian recipe list`), or with --resume a run folder",
+    )
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="settings that replace those of the recipe",
+    )
     parser.add_argument("--out", metavar="RUN", help="run folder; default runs/<recipe>-<n>")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.epilog = "Settings (key=value):\n\n" + explain()
@@ -118,7 +145,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from xunlian.machine.features import process_start
 
-    done = train(arguments.recipe, arguments.overrides, out=arguments.out,
-                 resume=arguments.resume, started=process_start())
+    done = train(
+        arguments.recipe,
+        arguments.overrides,
+        out=arguments.out,
+        resume=arguments.resume,
+        started=process_start(),
+    )
     sys.stdout.write(f"{done.path}\n")
     return 0

@@ -37,14 +37,16 @@ class PackedRows:
         if len(stream) <= context:
             raise InputError(
                 f"The training text has {len(stream)} tokens, too few for one context of "
-                f"{context}. Add text, or set model.context to {max(8, len(stream) // 4)} or less.")
+                f"{context}. Add text, or set model.context to {max(8, len(stream) // 4)} or less."
+            )
         self.stream, self.context, self.seed = stream, context, seed
         self.rows_per_epoch = len(stream) // context
 
     def read(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of rows first .. first+count-1, each (count, context), int64."""
-        rows = np.stack([self._read_circle(start, self.context + 1)
-                         for start in self._starts(first, count)])
+        rows = np.stack(
+            [self._read_circle(start, self.context + 1) for start in self._starts(first, count)]
+        )
         return rows[:, :-1], rows[:, 1:]
 
     def _starts(self, first: int, count: int) -> list[int]:
@@ -63,5 +65,6 @@ class PackedRows:
         start %= total
         if start + length <= total:
             return self.stream.read(start, start + length)
-        return np.concatenate([self.stream.read(start, total),
-                               self.stream.read(0, start + length - total)])
+        return np.concatenate(
+            [self.stream.read(start, total), self.stream.read(0, start + length - total)]
+        )

@@ -53,11 +53,18 @@ def read_machine() -> Machine:
     if torch.backends.mps.is_available():
         accelerators.append("Apple MPS")
     compiler = os.environ.get("CXX") or next(
-        (c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
+        (c for c in ("g++", "clang++", "c++") if shutil.which(c)), None
+    )
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
-    return Machine(name, available_cores(), available_memory(),
-                   tuple(f for f in FEATURES if f in flags), tuple(accelerators),
-                   compiler if compiler and shutil.which(compiler) else None, headers)
+    return Machine(
+        name,
+        available_cores(),
+        available_memory(),
+        tuple(f for f in FEATURES if f in flags),
+        tuple(accelerators),
+        compiler if compiler and shutil.which(compiler) else None,
+        headers,
+    )
 
 
 def available_cores() -> int:

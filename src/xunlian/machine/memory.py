@@ -19,9 +19,18 @@ QUERY_BLOCK = 128  # as in models/attention.py
 WORKSPACE = 32 << 20
 
 
-def predict_training_memory(model: Model, shape: Shape, vocab_size: int, *, micro_tokens: int,
-                            precision: str, optimizer: str, attention: str,
-                            compiled: bool, chunk_logits: int) -> dict[str, int]:
+def predict_training_memory(
+    model: Model,
+    shape: Shape,
+    vocab_size: int,
+    *,
+    micro_tokens: int,
+    precision: str,
+    optimizer: str,
+    attention: str,
+    compiled: bool,
+    chunk_logits: int,
+) -> dict[str, int]:
     """Bytes by part, at the peak of a training step. Keys are the parts' names."""
     depth, width, context = shape.depth, shape.width, model.context
     parameters = count_parameters(model, shape, vocab_size)

@@ -38,8 +38,10 @@ def pick_device(local_rank: int = 0) -> torch.device:
 def measure_rates(device: torch.device, seconds: float = 0.4) -> Rates:
     """Time square products in fp32 and bf16, `seconds` each; the median is taken."""
     size = 1024 if device.type == "cpu" else 8192
-    return Rates(fp32=_rate(device, torch.float32, size, seconds),
-                 bf16=_rate(device, torch.bfloat16, size, seconds))
+    return Rates(
+        fp32=_rate(device, torch.float32, size, seconds),
+        bf16=_rate(device, torch.bfloat16, size, seconds),
+    )
 
 
 def choose_precision(rates: Rates, machine: Machine, device: torch.device) -> tuple[str, str]:

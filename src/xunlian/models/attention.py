@@ -41,8 +41,17 @@ def causal_attention(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, form: str) 
 class CausalSelfAttention(nn.Module):
     """Of norm(x). (B, L, D) -> (B, L, D)"""
 
-    def __init__(self, *, width: int, heads: int, kv_heads: int, head_width: int, bias: bool,
-                 qk_norm: bool, epsilon: float):
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        bias: bool,
+        qk_norm: bool,
+        epsilon: float,
+    ):
         super().__init__()
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
         self.query = Linear(width, heads * head_width, bias=bias)
@@ -52,8 +61,9 @@ class CausalSelfAttention(nn.Module):
         self.query_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
         self.key_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
 
-    def forward(self, x_BLD: Tensor, norm: nn.Module, rotary: tuple[Tensor, Tensor] | None,
-                form: str) -> Tensor:
+    def forward(
+        self, x_BLD: Tensor, norm: nn.Module, rotary: tuple[Tensor, Tensor] | None, form: str
+    ) -> Tensor:
         batch, length, _ = x_BLD.shape
         joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
         joined = joined.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)

@@ -87,8 +87,9 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Embedding(config.context, config.width) if config.is_gpt2 else None
         self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.depth))
-        self.norm = make_norm("layer" if config.is_gpt2 else "rms", config.width,
-                              config.norm_epsilon)
+        self.norm = make_norm(
+            "layer" if config.is_gpt2 else "rms", config.width, config.norm_epsilon
+        )
         self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
         if not config.is_gpt2:
             cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)

@@ -55,8 +55,9 @@ ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor,
-                gradients: ChunkGradients) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, gradients: ChunkGradients
+    ) -> Tensor:
         size = chunk_positions(weight_VD.shape[0])
         cast_VD = weight_VD.to(hidden_ND.dtype)
         loss = torch.zeros((), device=hidden_ND.device)
@@ -75,12 +76,20 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
         # The slope of the loss is a power-of-two-free scale (1 / tokens): apply it in fp32.
-        return (hidden_grad.float() * grads[0]).to(hidden_grad.dtype), weight_grad * grads[0], \
-            None, None
+        return (
+            (hidden_grad.float() * grads[0]).to(hidden_grad.dtype),
+            weight_grad * grads[0],
+            None,
+            None,
+        )
 
 
-def cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor,
-                  gradients: ChunkGradients = chunk_gradients) -> Tensor:
+def cross_entropy(
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    gradients: ChunkGradients = chunk_gradients,
+) -> Tensor:
     """Sum over positions of -log p(target), in nats; differentiable; logits never exist whole.
 
     Args:

@@ -6,10 +6,29 @@ from typing import Literal
 
 Unit = Literal["seconds", "steps", "tokens", "epochs"]
 
-_SECONDS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "min": 60, "minute": 60, "minutes": 60,
-            "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400}
-_COUNTS: dict[str, Unit] = {"step": "steps", "steps": "steps", "token": "tokens",
-                            "tokens": "tokens", "epoch": "epochs", "epochs": "epochs"}
+_SECONDS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "seconds": 1,
+    "min": 60,
+    "minute": 60,
+    "minutes": 60,
+    "h": 3600,
+    "hour": 3600,
+    "hours": 3600,
+    "d": 86400,
+    "day": 86400,
+    "days": 86400,
+}
+_COUNTS: dict[str, Unit] = {
+    "step": "steps",
+    "steps": "steps",
+    "token": "tokens",
+    "tokens": "tokens",
+    "epoch": "epochs",
+    "epochs": "epochs",
+}
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
 
 

@@ -16,8 +16,9 @@ def explain(width: int = 92) -> str:
             table = head
         default = "" if field.default in (None, "", ()) else f", default {_plain(field.default)}"
         lines.append(f"  {name}  ({type_name(field)}{default})")
-        lines += textwrap.wrap(field.description or "", width, initial_indent="      ",
-                               subsequent_indent="      ")
+        lines += textwrap.wrap(
+            field.description or "", width, initial_indent="      ", subsequent_indent="      "
+        )
     return "\n".join(lines).strip("\n") + "\n"
 
 

@@ -77,8 +77,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals:
-        raise InputError(f"'{override}' is no override; write key=value, for example "
-                         "training.budget=5min.")
+        raise InputError(
+            f"'{override}' is no override; write key=value, for example training.budget=5min."
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -86,8 +87,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *tables, last = key.split(".")
     known = fields()
     if key not in known and not any(name.startswith(key + ".") for name in known):
-        raise InputError(f"Unknown key '{key}'.{_nearest_key(key)} "
-                         "`xunlian recipe --explain` lists all keys.")
+        raise InputError(
+            f"Unknown key '{key}'.{_nearest_key(key)} `xunlian recipe --explain` lists all keys."
+        )
     for table in tables:
         values = values.setdefault(table, {})
     annotation = known[key].annotation if key in known else None
@@ -121,8 +123,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     if first["type"] == "extra_forbidden":
-        return (f"unknown key '{key}'.{_nearest_key(key)} "
-                "`xunlian recipe --explain` lists all keys.")
+        return f"unknown key '{key}'.{_nearest_key(key)} `xunlian recipe --explain` lists all keys."
     reason = first["msg"].removeprefix("Value error, ")
     field = fields().get(key)
     about = f" {key}: {field.description}" if field and field.description else ""
@@ -160,11 +161,13 @@ def _toml_value(value: Any) -> str:
 
 def type_name(field: FieldInfo) -> str:
     """How a field's type reads in the help."""
+
     def name(annotation: Any) -> str:
         arguments = [a for a in get_args(annotation) if a not in (NoneType, Ellipsis)]
         if annotation in (str, int, float, bool):
             return {str: "text", int: "whole number", float: "number", bool: "true or false"}[
-                annotation]
+                annotation
+            ]
         if arguments and all(isinstance(a, str) for a in arguments):
             return " | ".join(arguments)
         if getattr(annotation, "__origin__", None) is tuple:

@@ -20,8 +20,15 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 EXPECTED_MFU = 0.5
 
 
-def resolve(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, matmul_rate: float,
-            on_gpu: bool, processes: int = 1) -> Recipe:
+def resolve(
+    recipe: Recipe,
+    *,
+    vocab_size: int,
+    corpus_tokens: int,
+    matmul_rate: float,
+    on_gpu: bool,
+    processes: int = 1,
+) -> Recipe:
     """Fill in every None that does not need a running model.
 
     Args:
@@ -45,15 +52,23 @@ def resolve(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, matmul_rate:
     training = recipe.training
     budget_text = training.budget or _default_budget(parameters, corpus_tokens)
     budget = parse_budget(budget_text)
-    speed = EXPECTED_MFU * matmul_rate * processes / training_flops_per_token(
-        model, shape, vocab_size)
+    speed = (
+        EXPECTED_MFU * matmul_rate * processes / training_flops_per_token(model, shape, vocab_size)
+    )
     batch_tokens = training.batch_tokens
     if batch_tokens is None:
-        known = {"tokens": budget.amount, "epochs": budget.amount * corpus_tokens,
-                 "seconds": 0.8 * budget.amount * speed}
+        known = {
+            "tokens": budget.amount,
+            "epochs": budget.amount * corpus_tokens,
+            "seconds": 0.8 * budget.amount * speed,
+        }
         batch_tokens = _batch_tokens(parameters, known.get(budget.unit), model.context, processes)
-    total = {"tokens": budget.amount, "epochs": budget.amount * corpus_tokens,
-             "seconds": 0.8 * budget.amount * speed, "steps": budget.amount * batch_tokens}
+    total = {
+        "tokens": budget.amount,
+        "epochs": budget.amount * corpus_tokens,
+        "seconds": 0.8 * budget.amount * speed,
+        "steps": budget.amount * batch_tokens,
+    }
     _check_batch(batch_tokens, model.context, processes)
     values: dict[str, Any] = {
         "budget": budget_text,
@@ -64,21 +79,28 @@ def resolve(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, matmul_rate:
     dropout = model.dropout
     if dropout is None:
         dropout = _dropout(total[budget.unit] / corpus_tokens)
-    return recipe.model_copy(update={
-        "model": model.model_copy(update={**vars(shape), "dropout": dropout}),
-        "training": training.model_copy(update=values),
-    })
+    return recipe.model_copy(
+        update={
+            "model": model.model_copy(update={**vars(shape), "dropout": dropout}),
+            "training": training.model_copy(update=values),
+        }
+    )
 
 
 def _default_budget(parameters: int, corpus_tokens: int) -> str:
     return f"{min(TOKENS_PER_PARAMETER * parameters, MOST_EPOCHS * corpus_tokens)} tokens"
 
 
-def _batch_tokens(parameters: int, total_tokens: float | None, context: int,
-                  processes: int) -> int:
+def _batch_tokens(parameters: int, total_tokens: float | None, context: int, processes: int) -> int:
     """By size, but small enough that a short training still has some hundreds of steps."""
-    by_size = next((batch for limit, batch in ((3e6, 4096), (2e7, 8192), (8e7, 16384),
-                                               (3e8, 65536)) if parameters <= limit), 262144)
+    by_size = next(
+        (
+            batch
+            for limit, batch in ((3e6, 4096), (2e7, 8192), (8e7, 16384), (3e8, 65536))
+            if parameters <= limit
+        ),
+        262144,
+    )
     batch = float(by_size)
     if total_tokens is not None:
         batch = min(batch, max(2048.0, total_tokens / 400))
@@ -91,23 +113,32 @@ def _check_batch(batch_tokens: int, context: int, processes: int) -> None:
         near = max(1, round(batch_tokens / (context * processes))) * context * processes
         raise InputError(
             f"training.batch_tokens = {batch_tokens} is not a multiple of model.context x "
-            f"processes = {context} x {processes}; use {near}.")
+            f"processes = {context} x {processes}; use {near}."
+        )
 
 
 def _rates(training: Training, shape: Shape) -> dict[str, float]:
     """Peak learning rates by kind of parameter."""
     by_width = (shape.width / 384) ** -0.5
     if training.optimizer == "muon":
-        rates = {"learning_rate": 0.02, "embedding_learning_rate": 0.02 * by_width,
-                 "head_learning_rate": 0.004 * by_width, "norm_learning_rate": 0.01,
-                 "weight_decay": 0.01}
+        rates = {
+            "learning_rate": 0.02,
+            "embedding_learning_rate": 0.02 * by_width,
+            "head_learning_rate": 0.004 * by_width,
+            "norm_learning_rate": 0.01,
+            "weight_decay": 0.01,
+        }
     else:
         rate = training.learning_rate or 0.003 * by_width
-        rates = {"learning_rate": rate, "embedding_learning_rate": rate,
-                 "head_learning_rate": rate, "norm_learning_rate": rate, "weight_decay": 0.1}
+        rates = {
+            "learning_rate": rate,
+            "embedding_learning_rate": rate,
+            "head_learning_rate": rate,
+            "norm_learning_rate": rate,
+            "weight_decay": 0.1,
+        }
     given = {name: getattr(training, name) for name in rates}
-    return {name: given[name] if given[name] is not None else rate
-            for name, rate in rates.items()}
+    return {name: given[name] if given[name] is not None else rate for name, rate in rates.items()}
 
 
 def _dropout(epochs: float) -> float:

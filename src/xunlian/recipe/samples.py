@@ -26,6 +26,8 @@ def resolve_source(source: str) -> str:
     path = samples_folder() / name
     if not path.is_file():
         names = [p.name for p in samples_folder().glob("*") if p.suffix != ".md"]
-        raise InputError(f"There is no sample '{name}'.{did_you_mean(name, names)} "
-                         f"There are: {', '.join(sorted(names))}.")
+        raise InputError(
+            f"There is no sample '{name}'.{did_you_mean(name, names)} "
+            f"There are: {', '.join(sorted(names))}."
+        )
     return str(path)

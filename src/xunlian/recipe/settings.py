@@ -36,8 +36,9 @@ class Corpus(Table):
         description="Validation text: a file, or the fraction of the documents held out (of each "
         "text's end, when there are fewer than twenty documents).",
     )
-    text_field: str = Field("text", description="Field or column with the text (.jsonl, .csv, "
-                            ".parquet).")
+    text_field: str = Field(
+        "text", description="Field or column with the text (.jsonl, .csv, .parquet)."
+    )
     documents: Literal["file", "paragraph", "line"] = Field(
         "file",
         description="What one document is in a .txt file: the whole file, a paragraph (blank line "
@@ -60,12 +61,15 @@ class Tokenizer(Table):
         "tokenizer.json to reuse.",
     )
     vocab_size: int | None = Field(
-        None, ge=2, description="Number of tokens, special ones included. Derived from the amount "
-        "of text: 1,024 to 32,768."
+        None,
+        ge=2,
+        description="Number of tokens, special ones included. Derived from the amount "
+        "of text: 1,024 to 32,768.",
     )
     sample_bytes: int = Field(
-        16_000_000, ge=1000, description="At most so many bytes of text, spread over the corpus, "
-        "train the tokenizer."
+        16_000_000,
+        ge=1000,
+        description="At most so many bytes of text, spread over the corpus, train the tokenizer.",
     )
 
 
@@ -79,33 +83,42 @@ class Model(Table):
         "positions, GELU, biases. Transformers opens both.",
     )
     size: str | None = Field(
-        None, description="The dial: total number of parameters, such as 10m or 1.5b. It sets "
-        "depth and width once the vocabulary is known."
+        None,
+        description="The dial: total number of parameters, such as 10m or 1.5b. It sets "
+        "depth and width once the vocabulary is known.",
     )
     depth: int | None = Field(None, ge=1, description="Number of layers.")
     width: int | None = Field(None, ge=8, description="Width of the residual stream.")
     heads: int | None = Field(None, ge=1, description="Attention heads (query).")
     kv_heads: int | None = Field(
-        None, ge=1, description="Key/value heads; fewer than `heads` is grouped-query attention. "
-        "Default: as `heads`."
+        None,
+        ge=1,
+        description="Key/value heads; fewer than `heads` is grouped-query attention. "
+        "Default: as `heads`.",
     )
     head_width: int | None = Field(None, ge=4, description="Width of one head. Default: 64.")
     mlp_width: int | None = Field(
-        None, ge=8, description="Hidden width of the feed-forward part. Default: 8/3 width "
-        "(SwiGLU) or 4 width (GELU)."
+        None,
+        ge=8,
+        description="Hidden width of the feed-forward part. Default: 8/3 width "
+        "(SwiGLU) or 4 width (GELU).",
     )
     context: int = Field(256, ge=8, description="Tokens the model sees at once.")
     tied: bool | None = Field(
         None, description="Share the embedding with the output head. Default: no (gpt2: yes)."
     )
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="Dropout rate on embeddings and on each block's output. "
-        "Default: by how often the corpus is repeated."
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout rate on embeddings and on each block's output. "
+        "Default: by how often the corpus is repeated.",
     )
     rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary frequencies.")
     init_from: str | None = Field(
-        None, description="Start from the weights of this run (same shape and tokenizer) instead "
-        "of random ones."
+        None,
+        description="Start from the weights of this run (same shape and tokenizer) instead "
+        "of random ones.",
     )
 
     @field_validator("size")
@@ -125,18 +138,24 @@ class Training(Table):
         "included; or '200 steps', '10M tokens', '3 epochs'. Default: 20 tokens a parameter, at "
         "most 8 epochs.",
     )
-    batch_tokens: int | None = Field(None, ge=8, description="Tokens in one optimizer step. "
-                                     "Derived from the size and the budget.")
+    batch_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="Tokens in one optimizer step. Derived from the size and the budget.",
+    )
     micro_batch_tokens: int | None = Field(
-        None, ge=8, description="Tokens in one forward and backward pass of one process; gradients "
-        "are accumulated up to batch_tokens. Default: up to 4,096 on a CPU, 65,536 on a GPU."
+        None,
+        ge=8,
+        description="Tokens in one forward and backward pass of one process; gradients "
+        "are accumulated up to batch_tokens. Default: up to 4,096 on a CPU, 65,536 on a GPU.",
     )
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: Muon for the matrices, AdamW for the rest. adamw: AdamW for all."
     )
     learning_rate: float | None = Field(
-        None, gt=0, description="Learning rate of the matrices. Default: 0.02 (muon), or by width "
-        "(adamw)."
+        None,
+        gt=0,
+        description="Learning rate of the matrices. Default: 0.02 (muon), or by width (adamw).",
     )
     embedding_learning_rate: float | None = Field(
         None, gt=0, description="Learning rate of the embeddings (AdamW)."
@@ -148,8 +167,9 @@ class Training(Table):
         None, gt=0, description="Learning rate of norms and biases (AdamW)."
     )
     weight_decay: float | None = Field(
-        None, ge=0, description="Decoupled weight decay of the matrices. Default: 0.01 (muon), "
-        "0.1 (adamw)."
+        None,
+        ge=0,
+        description="Decoupled weight decay of the matrices. Default: 0.01 (muon), 0.1 (adamw).",
     )
     momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
     betas: tuple[float, float] = Field((0.9, 0.95), description="Betas of AdamW.")
@@ -157,8 +177,10 @@ class Training(Table):
         0.02, ge=0, lt=1, description="Fraction of the budget in which the rate rises."
     )
     decay: float = Field(
-        0.6, ge=0, le=1, description="Fraction of the budget, at its end, in which the rate falls "
-        "linearly."
+        0.6,
+        ge=0,
+        le=1,
+        description="Fraction of the budget, at its end, in which the rate falls linearly.",
     )
     final_rate: float = Field(
         0.0, ge=0, le=1, description="What is left of the rate at the very end, as a fraction."
@@ -167,21 +189,26 @@ class Training(Table):
         1.0, ge=0, description="Largest norm of the gradient; larger ones are scaled down. 0: off."
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="Compute precision. Master weights are always fp32. auto measures the "
-        "machine for a second."
+        "auto",
+        description="Compute precision. Master weights are always fp32. auto measures the "
+        "machine for a second.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Use torch.compile. auto: when it pays within the budget."
     )
     attention: Literal["auto", "sdpa", "matmul"] = Field(
-        "auto", description="How causal attention is computed: the library's fused kernel, or "
-        "blocks of matrix products (faster on a CPU for short contexts)."
+        "auto",
+        description="How causal attention is computed: the library's fused kernel, or "
+        "blocks of matrix products (faster on a CPU for short contexts).",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads per process. Default: the "
-                                "cores this process may use.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads per process. Default: the cores this process may use."
+    )
     validate_every: int | None = Field(
-        None, ge=1, description="Steps between validations. Default: so that they take a few "
-        "percent of the time."
+        None,
+        ge=1,
+        description="Steps between validations. Default: so that they take a few "
+        "percent of the time.",
     )
     early_stopping: int | None = Field(
         None, ge=1, description="Stop after so many validations without a better loss."
@@ -191,8 +218,9 @@ class Training(Table):
     )
     keep_checkpoints: int = Field(2, ge=1, description="How many checkpoints are kept.")
     log_every: int | None = Field(
-        None, ge=1, description="Steps between lines of metrics.jsonl. Default: about 400 lines "
-        "in all."
+        None,
+        ge=1,
+        description="Steps between lines of metrics.jsonl. Default: about 400 lines in all.",
     )
     seed: int = Field(1, ge=0, description="Seed of weights, data order and dropout.")
 
@@ -212,15 +240,25 @@ class Decoding(Table):
     max_tokens: int = Field(200, ge=1, description="At most so many new tokens.")
     temperature: float = Field(0.8, ge=0, description="0: always the most probable token.")
     top_k: int = Field(0, ge=0, description="Choose among the k most probable tokens. 0: all.")
-    top_p: float = Field(0.95, gt=0, le=1, description="Choose among the most probable tokens "
-                         "that together have this probability.")
-    min_p: float = Field(0.0, ge=0, le=1, description="Leave out tokens less probable than this "
-                         "fraction of the most probable one.")
-    repetition_penalty: float = Field(1.0, gt=0, description="Above 1: tokens that occurred "
-                                      "become less probable.")
+    top_p: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Choose among the most probable tokens that together have this probability.",
+    )
+    min_p: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Leave out tokens less probable than this fraction of the most probable one.",
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="Above 1: tokens that occurred become less probable."
+    )
     stop: tuple[str, ...] = Field((), description="Stop at any of these strings.")
-    seed: int | None = Field(None, ge=0, description="Seed of the sampling. Default: a new one "
-                             "each time.")
+    seed: int | None = Field(
+        None, ge=0, description="Seed of the sampling. Default: a new one each time."
+    )
 
 
 class Recipe(Table):

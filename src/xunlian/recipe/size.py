@@ -39,8 +39,11 @@ def derive_shape(model: Model, vocab_size: int) -> Shape:
         return _shape(model, depth, model.width or _width_of(depth))
     target = parse_size(model.size)
     shape = _solve(model, vocab_size, target)
-    if model.tied is None and model.architecture == "qwen3" and \
-            2 * vocab_size * shape.width > MOST_EMBEDDINGS * target:
+    if (
+        model.tied is None
+        and model.architecture == "qwen3"
+        and 2 * vocab_size * shape.width > MOST_EMBEDDINGS * target
+    ):
         # Two tables of embeddings would leave too little for the blocks.
         shape = _solve(model.model_copy(update={"tied": True}), vocab_size, target)
     found = count_parameters(model, shape, vocab_size)
@@ -48,7 +51,8 @@ def derive_shape(model: Model, vocab_size: int) -> Shape:
         raise ValueError(
             f"model.size = {model.size} does not go with a vocabulary of {vocab_size}: the nearest "
             f"network has {found:,} parameters. Choose another size or a smaller vocabulary, or "
-            "give model.depth and model.width")
+            "give model.depth and model.width"
+        )
     return shape
 
 
@@ -99,8 +103,14 @@ def training_flops_per_token(model: Model, shape: Shape, vocab_size: int) -> flo
 def _shape(model: Model, depth: int, width: int) -> Shape:
     gpt2 = model.architecture == "gpt2"
     head_width = model.head_width or (
-        width // model.heads if model.heads and width % model.heads == 0 else
-        64 if width % 64 == 0 else 32 if width % 32 == 0 else width)
+        width // model.heads
+        if model.heads and width % model.heads == 0
+        else 64
+        if width % 64 == 0
+        else 32
+        if width % 32 == 0
+        else width
+    )
     heads = model.heads or max(1, width // head_width)
     kv_heads = model.kv_heads or heads
     if heads % kv_heads:
@@ -110,8 +120,15 @@ def _shape(model: Model, depth: int, width: int) -> Shape:
     if not gpt2 and head_width % 2:
         raise ValueError(f"model.head_width = {head_width} must be even for rotary positions")
     default_mlp = 4 * width if gpt2 else max(64, round(8 * width / 3 / 64) * 64)
-    return Shape(depth, width, heads, kv_heads, head_width, model.mlp_width or default_mlp,
-                 gpt2 if model.tied is None else model.tied)
+    return Shape(
+        depth,
+        width,
+        heads,
+        kv_heads,
+        head_width,
+        model.mlp_width or default_mlp,
+        gpt2 if model.tied is None else model.tied,
+    )
 
 
 def _width_of(depth: int) -> int:
@@ -125,8 +142,9 @@ def _width_near(model: Model, depth: int, vocab_size: int, target: int) -> int:
     low, high = 0, len(widths) - 1
     while high - low > 1:
         middle = (low + high) // 2
-        shape = _shape(model.model_copy(update={"heads": None, "kv_heads": None}), depth,
-                       widths[middle])
+        shape = _shape(
+            model.model_copy(update={"heads": None, "kv_heads": None}), depth, widths[middle]
+        )
         if count_parameters(model, shape, vocab_size) <= target:
             low = middle
         else:

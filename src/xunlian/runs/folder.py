@@ -1,6 +1,6 @@
 """The run folder: everything one training made, and the only thing later commands need.
 
-    RUN/recipe.toml  model/  checkpoints/  metrics.jsonl  report.html  run.json
+RUN/recipe.toml  model/  checkpoints/  metrics.jsonl  report.html  run.json
 """
 
 import contextlib
@@ -70,8 +70,9 @@ def open_run(path: Path | str) -> Run:
     if not recipe_file.is_file():
         names = [p.name for p in path.parent.glob("*") if (p / "recipe.toml").is_file()]
         what = "is not a run folder (it has no recipe.toml)" if path.exists() else "does not exist"
-        raise InputError(f"'{path}' {what}.{did_you_mean(path.name, names)} "
-                         "`xunlian train` makes one.")
+        raise InputError(
+            f"'{path}' {what}.{did_you_mean(path.name, names)} `xunlian train` makes one."
+        )
     return Run(path, validate(read_toml(recipe_file), str(recipe_file)))
 
 
@@ -82,8 +83,10 @@ def create_run(path: Path, recipe: Recipe) -> Run:
         InputError: `path` exists already, or cannot be written.
     """
     if path.exists():
-        raise InputError(f"The run folder '{path}' exists already. Go on in it with --resume, or "
-                         "choose another with --out.")
+        raise InputError(
+            f"The run folder '{path}' exists already. Go on in it with --resume, or "
+            "choose another with --out."
+        )
     with os_errors(path):
         path.mkdir(parents=True)
     run = Run(path, recipe)
@@ -122,8 +125,10 @@ def lock_run(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"Another process is training in '{path}'. Wait for it, or choose "
-                             "another folder with --out.") from error
+            raise InputError(
+                f"Another process is training in '{path}'. Wait for it, or choose "
+                "another folder with --out."
+            ) from error
         yield
     finally:
         os.close(handle)

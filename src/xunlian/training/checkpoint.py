@@ -23,8 +23,15 @@ from xunlian.files import atomic_folder, read_json, sha256, write_json
 TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
 
 
-def save_checkpoint(folder: Path, *, step: int, model: dict[str, Tensor],
-                    optimizer: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
+def save_checkpoint(
+    folder: Path,
+    *,
+    step: int,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
     """Write a checkpoint of `step` and remove all but the last `keep`.
 
     Raises:

@@ -42,8 +42,9 @@ class Decided:
     notes: tuple[str, ...]
 
 
-def decide(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, machine: Machine,
-           group: Group) -> Decided:
+def decide(
+    recipe: Recipe, *, vocab_size: int, corpus_tokens: int, machine: Machine, group: Group
+) -> Decided:
     """Resolve the recipe for this machine: precision, attention form, threads, sizes, memory.
 
     Raises:
@@ -61,11 +62,17 @@ def decide(recipe: Recipe, *, vocab_size: int, corpus_tokens: int, machine: Mach
     if attention == "auto":
         short = recipe.model.context <= MATMUL_ATTENTION_CONTEXT
         attention = "matmul" if short and group.device.type == "cpu" else "sdpa"
-    recipe = resolve(recipe, vocab_size=vocab_size, corpus_tokens=corpus_tokens,
-                     matmul_rate=rates.of(precision), on_gpu=group.device.type == "cuda",
-                     processes=group.size)
-    training = recipe.training.model_copy(update={
-        "precision": precision, "attention": attention, "threads": threads})
+    recipe = resolve(
+        recipe,
+        vocab_size=vocab_size,
+        corpus_tokens=corpus_tokens,
+        matmul_rate=rates.of(precision),
+        on_gpu=group.device.type == "cuda",
+        processes=group.size,
+    )
+    training = recipe.training.model_copy(
+        update={"precision": precision, "attention": attention, "threads": threads}
+    )
     recipe = recipe.model_copy(update={"training": training})
     memory = memory_of(recipe, vocab_size, group, compiled=training.compile != "off")
     _check_memory(memory, group)
@@ -88,10 +95,16 @@ def micro_rows(recipe: Recipe, group: Group) -> int:
 
 def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) -> dict[str, int]:
     return predict_training_memory(
-        recipe.model, shape_of(recipe.model), vocab_size,
+        recipe.model,
+        shape_of(recipe.model),
+        vocab_size,
         micro_tokens=micro_rows(recipe, group) * recipe.model.context,
-        precision=recipe.training.precision, optimizer=recipe.training.optimizer,
-        attention=recipe.training.attention, compiled=compiled, chunk_logits=CHUNK_LOGITS)
+        precision=recipe.training.precision,
+        optimizer=recipe.training.optimizer,
+        attention=recipe.training.attention,
+        compiled=compiled,
+        chunk_logits=CHUNK_LOGITS,
+    )
 
 
 def _check_memory(memory: dict[str, int], group: Group) -> None:
@@ -105,11 +118,18 @@ def _check_memory(memory: dict[str, int], group: Group) -> None:
         raise InputError(
             f"This training does not fit in memory: it needs about {bytes_text(need)} ({parts}) "
             f"and {bytes_text(free)} are free. Choose a smaller model.size, or a smaller "
-            "training.micro_batch_tokens.")
+            "training.micro_batch_tokens."
+        )
 
 
-def decide_compile(stepper: Stepper, rows: PackedRows, clock: Clock, setting: str,
-                   machine: Machine, micro_batches: int) -> tuple[bool, float, str]:
+def decide_compile(
+    stepper: Stepper,
+    rows: PackedRows,
+    clock: Clock,
+    setting: str,
+    machine: Machine,
+    micro_batches: int,
+) -> tuple[bool, float, str]:
     """Whether to compile, the seconds of an eager step, and the reason in words.
 
     Times a forward and backward pass of one micro-batch; weights and random state stay as they
@@ -190,8 +210,13 @@ def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) 
 
 def clock_of(recipe: Recipe, corpus_tokens: int, started: float, before: float = 0.0) -> Clock:
     assert recipe.training.budget and recipe.training.batch_tokens
-    return Clock(parse_budget(recipe.training.budget), recipe.training.batch_tokens,
-                 corpus_tokens, started, before)
+    return Clock(
+        parse_budget(recipe.training.budget),
+        recipe.training.batch_tokens,
+        corpus_tokens,
+        started,
+        before,
+    )
 
 
 def bytes_text(size: float) -> str:

@@ -15,8 +15,13 @@ class Display:
 
     def __init__(self) -> None:
         self._bar = Progress(
-            TextColumn("train"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console(), disable=not console().is_terminal, refresh_per_second=4)
+            TextColumn("train"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=console(),
+            disable=not console().is_terminal,
+            refresh_per_second=4,
+        )
         self._task = self._bar.add_task("starting", total=1.0)
         self._last_line = time.monotonic()
         self._val = ""
@@ -25,18 +30,32 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
     def validated(self, loss: float) -> None:
         self._val = f"  val {loss:.4f}"
 
-    def update(self, *, progress: float, step: int, loss: float, tokens_per_second: float,
-               mfu: float, seconds_left: float) -> None:
+    def update(
+        self,
+        *,
+        progress: float,
+        step: int,
+        loss: float,
+        tokens_per_second: float,
+        mfu: float,
+        seconds_left: float,
+    ) -> None:
         """Show where training is; `progress` from 0 to 1, `loss` in nats per token."""
-        text = (f"{min(progress, 1):4.0%}  step {step}  loss {loss:.4f}{self._val}  "
-                f"{tokens_per_second:,.0f} tok/s  MFU {mfu:.0%}  {duration(seconds_left)} left")
+        text = (
+            f"{min(progress, 1):4.0%}  step {step}  loss {loss:.4f}{self._val}  "
+            f"{tokens_per_second:,.0f} tok/s  MFU {mfu:.0%}  {duration(seconds_left)} left"
+        )
         self._bar.update(self._task, completed=min(progress, 1.0), description=text)
         now = time.monotonic()
         if self._bar.disable and now - self._last_line > SECONDS_BETWEEN_LINES:

@@ -33,8 +33,14 @@ from xunlian.training.parallel import Group
 from xunlian.training.step import Stepper
 
 # What may change when a run goes on; everything else is frozen in it.
-RESUMABLE = ("training.budget", "training.validate_every", "training.checkpoint_every",
-             "training.keep_checkpoints", "training.log_every", "training.early_stopping")
+RESUMABLE = (
+    "training.budget",
+    "training.validate_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.log_every",
+    "training.early_stopping",
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,12 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     """
     machine = read_machine()
     decided = decisions.decide(
-        recipe, vocab_size=corpus.vocab_size, corpus_tokens=corpus.tokens("train"),
-        machine=machine, group=group)
+        recipe,
+        vocab_size=corpus.vocab_size,
+        corpus_tokens=corpus.tokens("train"),
+        machine=machine,
+        group=group,
+    )
     recipe = decided.recipe
     for note in decided.notes:
         decisions.tell(note, group)
@@ -68,37 +78,44 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, corpus.tokens("train"), started)
     micro_batches = recipe.training.batch_tokens // (  # type: ignore[operator]
-        recipe.model.context * stepper.micro_rows * group.size)
+        recipe.model.context * stepper.micro_rows * group.size
+    )
     compiled, step_seconds, reason = decisions.decide_compile(
-        stepper, rows, clock, recipe.training.compile, machine, micro_batches)
+        stepper, rows, clock, recipe.training.compile, machine, micro_batches
+    )
     compiled = bool(group.from_lead(float(compiled))[0])
     notes = [*decided.notes, f"{reason[0].upper()}{reason[1:]}."]
     decisions.tell(notes[-1], group)
     compile_seconds = 0.0
     if compiled:
         compiled, compile_seconds, problem = decisions.try_compile(stepper, rows)
-        notes.append(f"Compiled in {compile_seconds:.0f} s." if compiled
-                     else f"{problem}: training goes on without it.")
+        notes.append(
+            f"Compiled in {compile_seconds:.0f} s."
+            if compiled
+            else f"{problem}: training goes on without it."
+        )
         decisions.tell(notes[-1], group, warning=not compiled)
     training = recipe.training.model_copy(update={"compile": "on" if compiled else "off"})
     recipe = recipe.model_copy(update={"training": training})
-    recipe = decisions.cadence(recipe, clock, step_seconds * (0.7 if compiled else 1.0),
-                               corpus.tokens("val"))
+    recipe = decisions.cadence(
+        recipe, clock, step_seconds * (0.7 if compiled else 1.0), corpus.tokens("val")
+    )
     recipe = load_recipe(_from_lead(recipe, group))
     memory = decisions.memory_of(recipe, corpus.vocab_size, group, compiled=compiled)
     run = Run(out, recipe)
     if group.leads:
         run = create_run(out, recipe)
         _write_model_folder(run, model.config, corpus)
-        run.write_facts(_facts(recipe, corpus, machine, group, decided.rates, memory,
-                               compile_seconds, notes))
+        run.write_facts(
+            _facts(recipe, corpus, machine, group, decided.rates, memory, compile_seconds, notes)
+        )
     group.wait()
-    return _train(run, corpus, rows, stepper, clock, group, decided.rates, step_seconds,
-                  Progress())
+    return _train(run, corpus, rows, stepper, clock, group, decided.rates, step_seconds, Progress())
 
 
-def resume(out: Path, overrides: Sequence[str], corpus: Corpus | None, group: Group,
-           started: float) -> Outcome:
+def resume(
+    out: Path, overrides: Sequence[str], corpus: Corpus | None, group: Group, started: float
+) -> Outcome:
     """Go on with the run in `out` from its last good checkpoint.
 
     Raises:
@@ -108,23 +125,28 @@ def resume(out: Path, overrides: Sequence[str], corpus: Corpus | None, group: Gr
     run = open_run(out)
     for override in overrides:
         if override.partition("=")[0].strip() not in RESUMABLE:
-            raise InputError(f"'{override}' cannot change when a run goes on. What can: "
-                             f"{', '.join(RESUMABLE)}.")
+            raise InputError(
+                f"'{override}' cannot change when a run goes on. What can: {', '.join(RESUMABLE)}."
+            )
     recipe = load_recipe(run.recipe, overrides)
     run = Run(out, recipe)
     facts = run.facts()
     corpus = corpus or open_corpus(recipe.corpus.path or "")
     if corpus.tokenizer_fingerprint != facts["tokenizer_fingerprint"]:
-        raise InputError(f"The corpus '{corpus.path}' has another tokenizer than the run '{out}'. "
-                         "Prepare it with --tokenizer "
-                         f"{run.model_folder / 'tokenizer.json'}, or start a new run.")
+        raise InputError(
+            f"The corpus '{corpus.path}' has another tokenizer than the run '{out}'. "
+            "Prepare it with --tokenizer "
+            f"{run.model_folder / 'tokenizer.json'}, or start a new run."
+        )
     corpus.verify()
     weights, optimizer_state, state = load_checkpoint(run.checkpoints)
     progress = Progress(**state["progress"])
     extended = any(o.partition("=")[0].strip() == "training.budget" for o in overrides)
     if progress.finished and not extended:
-        raise InputError(f"The run '{out}' is finished. To train it longer, add for example "
-                         "training.budget=2h; to start anew, leave out --resume.")
+        raise InputError(
+            f"The run '{out}' is finished. To train it longer, add for example "
+            "training.budget=2h; to start anew, leave out --resume."
+        )
     progress.finished = False
     training = recipe.training
     threads = training.threads if state["processes"] == group.size else None
@@ -144,30 +166,65 @@ def resume(out: Path, overrides: Sequence[str], corpus: Corpus | None, group: Gr
         _cut_metrics(run, progress.step)
         write_recipe(run)
     decisions.tell(f"Going on from step {progress.step}.", group)
-    return _train(run, corpus, rows, stepper, clock, group, Rates(**facts["rates"]),
-                  facts.get("step_seconds", 1.0), progress)
+    return _train(
+        run,
+        corpus,
+        rows,
+        stepper,
+        clock,
+        group,
+        Rates(**facts["rates"]),
+        facts.get("step_seconds", 1.0),
+        progress,
+    )
 
 
-def _train(run: Run, corpus: Corpus, rows: PackedRows, stepper: Stepper, clock: Any, group: Group,
-           rates: Rates, step_seconds: float, progress: Progress) -> Outcome:
+def _train(
+    run: Run,
+    corpus: Corpus,
+    rows: PackedRows,
+    stepper: Stepper,
+    clock: Any,
+    group: Group,
+    rates: Rates,
+    step_seconds: float,
+    progress: Progress,
+) -> Outcome:
     training, model = run.recipe.training, run.recipe.model
     assert training.validate_every and training.checkpoint_every and training.log_every
     loop = Loop(
-        run=run, settings=training, group=group, stepper=stepper, rows=rows,
-        val_stream=corpus.stream("val"), clock=clock,
+        run=run,
+        settings=training,
+        group=group,
+        stepper=stepper,
+        rows=rows,
+        val_stream=corpus.stream("val"),
+        clock=clock,
         cadence=Cadence(training.validate_every, training.checkpoint_every, training.log_every),
         flops_per_token=training_flops_per_token(model, shape_of(model), corpus.vocab_size),
         matmul_rate=rates.of(training.precision) * group.size,
-        step_seconds=step_seconds, progress=progress, peak=PeakMemory(group.device))
+        step_seconds=step_seconds,
+        progress=progress,
+        peak=PeakMemory(group.device),
+    )
     stepper.model.train()
     if group.leads:
         with lock_run(run.path):
             finished = loop.train()
-            run.write_facts({
-                **run.facts(), "step_seconds": loop.step_seconds, "seconds": clock.seconds(),
-                "step": progress.step, "tokens": progress.tokens, "skipped": progress.skipped,
-                "best_val_loss": progress.best_val_loss, "best_step": progress.best_step,
-                "finished": finished, "memory_measured": loop.peak.peak})
+            run.write_facts(
+                {
+                    **run.facts(),
+                    "step_seconds": loop.step_seconds,
+                    "seconds": clock.seconds(),
+                    "step": progress.step,
+                    "tokens": progress.tokens,
+                    "skipped": progress.skipped,
+                    "best_val_loss": progress.best_val_loss,
+                    "best_step": progress.best_step,
+                    "finished": finished,
+                    "memory_measured": loop.peak.peak,
+                }
+            )
     else:
         finished = loop.train()
     group.wait()
@@ -177,10 +234,14 @@ def _train(run: Run, corpus: Corpus, rows: PackedRows, stepper: Stepper, clock: 
 def build_model(recipe: Recipe, vocab_size: int) -> Decoder:
     """The network of a resolved recipe, with the weights that its seed gives."""
     shape, model = shape_of(recipe.model), recipe.model
-    config = DecoderConfig(architecture=model.architecture, vocab_size=vocab_size,
-                           context=model.context, rope_theta=model.rope_theta,
-                           norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
-                           **vars(shape))
+    config = DecoderConfig(
+        architecture=model.architecture,
+        vocab_size=vocab_size,
+        context=model.context,
+        rope_theta=model.rope_theta,
+        norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
+        **vars(shape),
+    )
     decoder = Decoder(config, model.dropout or 0.0)
     initialize(decoder, torch.Generator().manual_seed(recipe.training.seed))
     return decoder
@@ -192,26 +253,46 @@ def build_stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
     model.attention_form = training.attention
     model.to(group.device)
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-    rates = {name: getattr(training, name) for name in (
-        "learning_rate", "embedding_learning_rate", "head_learning_rate", "norm_learning_rate",
-        "weight_decay", "momentum", "betas")}
-    optimizers = Optimizers(model, OptimizerSettings(
-        kind=training.optimizer, iteration_dtype=dtype, **rates))
-    return Stepper(model, optimizers, group, dtype=dtype, grad_clip=training.grad_clip,
-                   micro_rows=decisions.micro_rows(recipe, group))
+    rates = {
+        name: getattr(training, name)
+        for name in (
+            "learning_rate",
+            "embedding_learning_rate",
+            "head_learning_rate",
+            "norm_learning_rate",
+            "weight_decay",
+            "momentum",
+            "betas",
+        )
+    }
+    optimizers = Optimizers(
+        model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
+    )
+    return Stepper(
+        model,
+        optimizers,
+        group,
+        dtype=dtype,
+        grad_clip=training.grad_clip,
+        micro_rows=decisions.micro_rows(recipe, group),
+    )
 
 
 def _load_initial(model: Decoder, source: str, corpus: Corpus) -> None:
     """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
     folder = load_folder(Path(source))
     if load_tokenizer(folder).fingerprint != corpus.tokenizer_fingerprint:
-        raise InputError(f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
-                         f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}.")
+        raise InputError(
+            f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
+            f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
+        )
     theirs, ours = read_config(folder), model.config
     for name in DecoderConfig.__dataclass_fields__:
         if name != "context" and getattr(theirs, name) != getattr(ours, name):
-            raise InputError(f"'{source}' has {name} = {getattr(theirs, name)}, the recipe "
-                             f"{getattr(ours, name)}. Give the recipe the same [model] table.")
+            raise InputError(
+                f"'{source}' has {name} = {getattr(theirs, name)}, the recipe "
+                f"{getattr(ours, name)}. Give the recipe the same [model] table."
+            )
     model.load_state_dict(load_model(folder).state_dict())
 
 
@@ -222,14 +303,26 @@ def _write_model_folder(run: Run, config: DecoderConfig, corpus: Corpus) -> None
     load_tokenizer(corpus.path).save(run.model_folder)
 
 
-def _facts(recipe: Recipe, corpus: Corpus, machine: Machine, group: Group, rates: Rates,
-           memory: dict[str, int], compile_seconds: float, notes: list[str]) -> dict[str, Any]:
+def _facts(
+    recipe: Recipe,
+    corpus: Corpus,
+    machine: Machine,
+    group: Group,
+    rates: Rates,
+    memory: dict[str, int],
+    compile_seconds: float,
+    notes: list[str],
+) -> dict[str, Any]:
     return {
         "parameters": count_parameters(recipe.model, shape_of(recipe.model), corpus.vocab_size),
         "vocab_size": corpus.vocab_size,
         "tokenizer_fingerprint": corpus.tokenizer_fingerprint,
-        "machine": {"processor": machine.processor, "cores": machine.cores,
-                    "accelerators": list(machine.accelerators), "device": str(group.device)},
+        "machine": {
+            "processor": machine.processor,
+            "cores": machine.cores,
+            "accelerators": list(machine.accelerators),
+            "device": str(group.device),
+        },
         "processes": group.size,
         "rates": {"fp32": rates.fp32, "bf16": rates.bf16},
         "memory_predicted": memory,

@@ -101,8 +101,12 @@ class Loop:
                     break
                 begun = time.perf_counter()
                 inputs, targets = self.rows.read(state.step * rows_per_step + first_local, local)
-                factor = rate_factor(done, warmup=self.settings.warmup, decay=self.settings.decay,
-                                     final_rate=self.settings.final_rate)
+                factor = rate_factor(
+                    done,
+                    warmup=self.settings.warmup,
+                    decay=self.settings.decay,
+                    final_rate=self.settings.final_rate,
+                )
                 result = self.stepper.step(inputs, targets, factor, momentum_factor(state.step))
                 state.step += 1
                 state.tokens += rows_per_step * self.rows.context
@@ -112,9 +116,14 @@ class Loop:
                 if result.finite:
                     state.losses_since_log.append(result.loss)
                 if display is not None:
-                    display.update(progress=done, step=state.step, loss=result.loss,
-                                   tokens_per_second=self._speed(), mfu=self._mfu(),
-                                   seconds_left=self._seconds_left(done))
+                    display.update(
+                        progress=done,
+                        step=state.step,
+                        loss=result.loss,
+                        tokens_per_second=self._speed(),
+                        mfu=self._mfu(),
+                        seconds_left=self._seconds_left(done),
+                    )
                 if state.step % self.cadence.log == 0 or state.step == 1:
                     self._log_step(result, factor)
                 if state.step % self.cadence.validate == 0:
@@ -163,23 +172,32 @@ class Loop:
             raise XunlianError(
                 f"{state.skipped_in_a_row} steps in a row had no finite gradient. Go on from the "
                 "last checkpoint with a lower training.learning_rate, with "
-                "training.precision=fp32, or with a longer training.warmup.")
+                "training.precision=fp32, or with a longer training.warmup."
+            )
 
     def _log_step(self, result: StepResult, factor: float) -> None:
         """The mean loss since the last line, and the state of this step."""
         losses = self.progress.losses_since_log
-        self._log({
-            "loss": sum(losses) / len(losses) if losses else None,
-            "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
-            "grad_norm": result.grad_norm if result.finite else None,
-            "tokens_per_second": self._speed(), "mfu": self._mfu()})
+        self._log(
+            {
+                "loss": sum(losses) / len(losses) if losses else None,
+                "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
+                "grad_norm": result.grad_norm if result.finite else None,
+                "tokens_per_second": self._speed(),
+                "mfu": self._mfu(),
+            }
+        )
         losses.clear()
 
     def _log(self, values: dict[str, Any]) -> None:
         if not self.group.leads:
             return
-        line = {"step": self.progress.step, "tokens": self.progress.tokens,
-                "seconds": round(self.clock.seconds(), 3), **values}
+        line = {
+            "step": self.progress.step,
+            "tokens": self.progress.tokens,
+            "seconds": round(self.clock.seconds(), 3),
+            **values,
+        }
         with open(self.run.metrics_file, "ab") as file:
             file.write(orjson.dumps(line) + b"\n")
 
@@ -211,8 +229,13 @@ class Loop:
         # Eager: a second compiled form (no gradients) would cost more time than it saves.
         with torch.compiler.set_stance("force_eager"):
             nats, tokens = window_losses(
-                self.stepper.model, self.val_stream, dtype=self.stepper.dtype,
-                batch_tokens=max(self.rows.context, 4096), first_window=first, last_window=last)
+                self.stepper.model,
+                self.val_stream,
+                dtype=self.stepper.dtype,
+                batch_tokens=max(self.rows.context, 4096),
+                first_window=first,
+                last_window=last,
+            )
         total_nats, total_tokens = self.group.sum(nats, tokens)
         return total_nats / total_tokens
 
@@ -223,13 +246,18 @@ class Loop:
     def _checkpoint(self) -> None:
         if self.group.leads:
             save_checkpoint(
-                self.run.checkpoints, step=self.progress.step,
+                self.run.checkpoints,
+                step=self.progress.step,
                 model=self.stepper.model.state_dict(),
                 optimizer=self.stepper.optimizers.state_tensors(),
-                state={"progress": asdict(self.progress), "seconds": self.clock.seconds(),
-                       "random": random_state(self.group.device),
-                       "processes": self.group.size},
-                keep=self.settings.keep_checkpoints)
+                state={
+                    "progress": asdict(self.progress),
+                    "seconds": self.clock.seconds(),
+                    "random": random_state(self.group.device),
+                    "processes": self.group.size,
+                },
+                keep=self.settings.keep_checkpoints,
+            )
         self.group.wait()
 
     def _finish(self) -> None:

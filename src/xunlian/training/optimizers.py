@@ -49,10 +49,15 @@ class Muon(torch.optim.Optimizer):
         dtype: type of the Newton-Schulz iteration.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95,
-                 weight_decay: float = 0.0, dtype: torch.dtype = torch.bfloat16):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum,
-                                      "weight_decay": weight_decay})
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
+    ):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
 
     @torch.no_grad()
@@ -114,10 +119,19 @@ class Optimizers:
         self.muon = None
         groups = []
         if settings.kind == "muon" and kinds["matrix"]:
-            self.muon = Muon(kinds.pop("matrix"), settings.learning_rate, settings.momentum,
-                             settings.weight_decay, settings.iteration_dtype)
-        rates = {"matrix": settings.learning_rate, "embedding": settings.embedding_learning_rate,
-                 "head": settings.head_learning_rate, "norm": settings.norm_learning_rate}
+            self.muon = Muon(
+                kinds.pop("matrix"),
+                settings.learning_rate,
+                settings.momentum,
+                settings.weight_decay,
+                settings.iteration_dtype,
+            )
+        rates = {
+            "matrix": settings.learning_rate,
+            "embedding": settings.embedding_learning_rate,
+            "head": settings.head_learning_rate,
+            "norm": settings.norm_learning_rate,
+        }
         for kind, parameters in sorted(kinds.items()):
             decay = settings.weight_decay if kind == "matrix" else 0.0
             groups.append({"params": parameters, "lr": rates[kind], "weight_decay": decay})

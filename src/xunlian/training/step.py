@@ -28,8 +28,9 @@ class NextTokenLoss(nn.Module):
 
     def forward(self, tokens_BL: Tensor, targets_BL: Tensor) -> Tensor:
         hidden_BLD = self.model(tokens_BL, self.dtype)
-        return cross_entropy(hidden_BLD.flatten(0, 1), self.model.head_weight,
-                             targets_BL.flatten(), self.gradients)
+        return cross_entropy(
+            hidden_BLD.flatten(0, 1), self.model.head_weight, targets_BL.flatten(), self.gradients
+        )
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,16 @@ class Stepper:
         grad_clip: largest norm of the gradient; 0 leaves it as it is.
     """
 
-    def __init__(self, model: Decoder, optimizers: Optimizers, group: Group, *,
-                 dtype: torch.dtype, micro_rows: int, grad_clip: float):
+    def __init__(
+        self,
+        model: Decoder,
+        optimizers: Optimizers,
+        group: Group,
+        *,
+        dtype: torch.dtype,
+        micro_rows: int,
+        grad_clip: float,
+    ):
         self.model, self.optimizers, self.group = model, optimizers, group
         self.dtype, self.micro_rows, self.grad_clip = dtype, micro_rows, grad_clip
         self.parameters = list(model.parameters())
@@ -86,14 +95,17 @@ class Stepper:
             last = first + self.micro_rows >= len(inputs)
             part = slice(first, first + self.micro_rows)
             with contextlib.nullcontext() if last or self.group.size == 1 else self.loss.no_sync():  # type: ignore[operator]
-                loss = self.loss(as_tensor(inputs[part], self.group.device),
-                                 as_tensor(targets[part], self.group.device))
+                loss = self.loss(
+                    as_tensor(inputs[part], self.group.device),
+                    as_tensor(targets[part], self.group.device),
+                )
                 loss.backward()
             total += loss.detach()
         return total.item()
 
-    def step(self, inputs: np.ndarray, targets: np.ndarray, rate_factor: float,
-             momentum_factor: float) -> StepResult:
+    def step(
+        self, inputs: np.ndarray, targets: np.ndarray, rate_factor: float, momentum_factor: float
+    ) -> StepResult:
         """One update from this process's rows.
 
         A step whose loss or gradient is not finite changes nothing.

@@ -43,12 +43,14 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
     tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]
-    settings = run.recipe.decoding.model_copy(update={
-        "max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed})
+    settings = run.recipe.decoding.model_copy(
+        update={"max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed}
+    )
     texts = [""] * len(prompts)
     # The same precision on every machine, so that the same run shows the same samples.
-    for number, piece, _ in generate_texts(Engine(loaded.model, "fp32"), loaded.tokenizer, tokens,
-                                           settings, loaded.end_ids):
+    for number, piece, _ in generate_texts(
+        Engine(loaded.model, "fp32"), loaded.tokenizer, tokens, settings, loaded.end_ids
+    ):
         texts[number] += piece
     return list(zip(prompts, texts, strict=True))
 
@@ -59,8 +61,10 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     return [
         (f'xunlian generate {run.path} --prompt "{prompt}"', "let it write"),
         (f"xunlian evaluate {run.path}", "score it, document by document"),
-        (f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
-         "train it longer"),
+        (
+            f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
+            "train it longer",
+        ),
         ("xunlian prepare mytext.txt --out corpora/mine", "a model of your own text begins here"),
     ]
 
@@ -73,12 +77,15 @@ def _longer(recipe: Recipe) -> str:
     return f"{amount:.0f}s" if budget.unit == "seconds" else f'"{amount:g} {budget.unit}"'
 
 
-def _print(run: Run, facts: dict[str, Any], scores: dict[str, float],
-           samples: list[tuple[str, str]]) -> None:
+def _print(
+    run: Run, facts: dict[str, Any], scores: dict[str, float], samples: list[tuple[str, str]]
+) -> None:
     from rich.text import Text
 
-    say(f"\nTrained {facts['parameters']:,} parameters on {facts['tokens']:,} tokens in "
-        f"{duration(facts['seconds'])} ({facts['step']} steps).")
+    say(
+        f"\nTrained {facts['parameters']:,} parameters on {facts['tokens']:,} tokens in "
+        f"{duration(facts['seconds'])} ({facts['step']} steps)."
+    )
     if scores:
         bits = f", bits per byte {scores['bits_per_byte']:.3f}" if "bits_per_byte" in scores else ""
         say(f"Validation: loss {scores['loss']:.4f}, perplexity {scores['perplexity']:.2f}{bits}.")
@@ -89,19 +96,28 @@ def _print(run: Run, facts: dict[str, Any], scores: dict[str, float],
         say(f"  {command}    # {about}")
 
 
-def _report(run: Run, corpus: Corpus, facts: dict[str, Any], scores: dict[str, float],
-            samples: list[tuple[str, str]]) -> ReportData:
+def _report(
+    run: Run,
+    corpus: Corpus,
+    facts: dict[str, Any],
+    scores: dict[str, float],
+    samples: list[tuple[str, str]],
+) -> ReportData:
     import xunlian
 
     metrics = run.metrics()
     speeds = [row for row in metrics if row.get("tokens_per_second")]
     last = speeds[-1] if speeds else {}
-    headline = {"parameters": f"{facts['parameters'] / 1e6:.1f} M",
-                "tokens seen": f"{facts['tokens'] / 1e6:.2f} M",
-                "time": duration(facts["seconds"])}
+    headline = {
+        "parameters": f"{facts['parameters'] / 1e6:.1f} M",
+        "tokens seen": f"{facts['tokens'] / 1e6:.2f} M",
+        "time": duration(facts["seconds"]),
+    }
     if scores:
-        headline |= {"validation loss": f"{scores['loss']:.4f}",
-                     "perplexity": f"{scores['perplexity']:.2f}"}
+        headline |= {
+            "validation loss": f"{scores['loss']:.4f}",
+            "perplexity": f"{scores['perplexity']:.2f}",
+        }
         if "bits_per_byte" in scores:
             headline["bits per byte"] = f"{scores['bits_per_byte']:.3f}"
     training, rates = run.recipe.training, facts["rates"]
@@ -110,34 +126,48 @@ def _report(run: Run, corpus: Corpus, facts: dict[str, Any], scores: dict[str, f
         "tokens a second": f"{last.get('tokens_per_second', 0):,.0f}",
         "share of the measured matrix rate (MFU)": f"{last.get('mfu', 0):.0%}",
         "measured matrix rate": f"fp32 {rates['fp32'] / 1e9:,.0f}, "
-                                f"bf16 {rates['bf16'] / 1e9:,.0f} GFLOP/s",
+        f"bf16 {rates['bf16'] / 1e9:,.0f} GFLOP/s",
         "precision": training.precision,
         "torch.compile": f"{training.compile} ({facts['compile_seconds']:.0f} s)"
-        if training.compile == "on" else training.compile,
+        if training.compile == "on"
+        else training.compile,
         "attention": training.attention,
         "processes": str(facts["processes"]),
         "machine": f"{facts['machine']['processor']}, {facts['machine']['cores']} cores, "
-                   f"{facts['machine']['device']}",
+        f"{facts['machine']['device']}",
     }
     notes = list(facts["notes"])
-    notes.append(f"A model that knows nothing has a loss of ln {facts['vocab_size']} = "
-                 f"{math.log(facts['vocab_size']):.2f}.")
+    notes.append(
+        f"A model that knows nothing has a loss of ln {facts['vocab_size']} = "
+        f"{math.log(facts['vocab_size']):.2f}."
+    )
     if facts.get("skipped"):
         notes.append(f"{facts['skipped']} steps were left out: their gradient was not finite.")
     if facts.get("best_step") and facts["best_step"] < facts["step"]:
-        notes.append(f"model/ holds the weights of step {facts['best_step']}, whose validation "
-                     "loss was the best.")
+        notes.append(
+            f"model/ holds the weights of step {facts['best_step']}, whose validation "
+            "loss was the best."
+        )
     train, val = corpus.split_card("train"), corpus.split_card("val")
     return ReportData(
-        title=run.path.name, subtitle=run.recipe.about, headline=headline, facts=shown,
-        metrics=metrics, samples=samples,
-        corpus={"folder": str(corpus.path),
-                "vocabulary": f"{corpus.vocab_size:,} tokens",
-                "training text": f"{train['tokens']:,} tokens, {train['documents']:,} documents, "
-                                 f"{format_bytes(train['bytes'])}",
-                "validation text": f"{val['tokens']:,} tokens, {val['documents']:,} documents, "
-                                   f"{format_bytes(val['bytes'])}"},
-        notes=notes, memory=list(facts["memory_predicted"].items()),
+        title=run.path.name,
+        subtitle=run.recipe.about,
+        headline=headline,
+        facts=shown,
+        metrics=metrics,
+        samples=samples,
+        corpus={
+            "folder": str(corpus.path),
+            "vocabulary": f"{corpus.vocab_size:,} tokens",
+            "training text": f"{train['tokens']:,} tokens, {train['documents']:,} documents, "
+            f"{format_bytes(train['bytes'])}",
+            "validation text": f"{val['tokens']:,} tokens, {val['documents']:,} documents, "
+            f"{format_bytes(val['bytes'])}",
+        },
+        notes=notes,
+        memory=list(facts["memory_predicted"].items()),
         memory_measured=facts.get("memory_measured"),
         recipe=(run.path / "recipe.toml").read_text("utf-8"),
-        next_commands=next_commands(run), made_with=f"Xunlian 迅练 {xunlian.__version__}")
+        next_commands=next_commands(run),
+        made_with=f"Xunlian 迅练 {xunlian.__version__}",
+    )
