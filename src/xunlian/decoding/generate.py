@@ -67,12 +67,9 @@ def generate_tokens(
     _warn_of_cuts(prompts, context)
     for start in range(0, len(numbers), ROWS):
         part = numbers[start : start + ROWS]
-        uniform_BN = None
-        if randoms is not None:
-            drawn = [randoms[n].random(decoding.max_tokens, dtype=np.float32) for n in part]
-            uniform_BN = torch.from_numpy(np.stack(drawn)).to(engine.device)
+        random = None if randoms is None else [randoms[number] for number in part]
         windows = [list(prompts[number][-context:]) for number in part]
-        yield from _generate_batch(engine, part, windows, decoding, uniform_BN, ended)
+        yield from _generate_batch(engine, part, windows, decoding, random, ended)
 
 
 def _generate_batch(
@@ -80,7 +77,7 @@ def _generate_batch(
     numbers: list[int],
     windows: list[list[int]],
     decoding: Decoding,
-    uniform_BN: Tensor | None,
+    randoms: list[np.random.Generator] | None,
     ended: set[int],
 ) -> Iterator[tuple[int, int]]:
     """`windows` are what each row sees, never longer than the context."""
@@ -96,7 +93,10 @@ def _generate_batch(
         for row, window in enumerate(windows):
             seen_BV[row, window] = True
     for step in range(decoding.max_tokens):
-        uniform_B = None if uniform_BN is None else uniform_BN[:, step]
+        uniform_B = None
+        if randoms is not None:
+            drawn = np.array([random.random(dtype=np.float32) for random in randoms])
+            uniform_B = torch.from_numpy(drawn).to(engine.device)
         tokens_B = choose(logits_BV, seen_BV, uniform_B, decoding)
         tokens = tokens_B.tolist()
         for number, token in zip(numbers, tokens, strict=True):
@@ -111,7 +111,7 @@ def _generate_batch(
             cache.keep(live)
             numbers, windows = [numbers[row] for row in live], [windows[row] for row in live]
             tokens, tokens_B = [tokens[row] for row in live], tokens_B[live]
-            uniform_BN = None if uniform_BN is None else uniform_BN[live]
+            randoms = None if randoms is None else [randoms[row] for row in live]
             seen_BV = None if seen_BV is None else seen_BV[live]
         logits_BV = _advance(engine, cache, windows, tokens, tokens_B)
 

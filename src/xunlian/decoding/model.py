@@ -112,6 +112,9 @@ class LoadedModel:
         Raises:
             InputError: a value is out of its range.
         """
+        stop = (stop,) if isinstance(stop, str) else stop
+        for text in stop or ():
+            _check_unicode("stop string", text)
         given = {
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -119,7 +122,7 @@ class LoadedModel:
             "top_k": top_k,
             "min_p": min_p,
             "repetition_penalty": repetition_penalty,
-            "stop": (stop,) if isinstance(stop, str) else stop,
+            "stop": stop,
             "seed": seed,
         }
         values = self.loaded.decoding.model_dump()
@@ -161,7 +164,16 @@ class LoadedModel:
         return found
 
     def _encode(self, prompt: str) -> list[int]:
+        _check_unicode("prompt", prompt)
         return self.loaded.tokenizer.encode(prompt) or [self.loaded.tokenizer.end_id]
+
+
+def _check_unicode(what: str, text: str) -> None:
+    """Bytes of a command line that are no UTF-8 arrive as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"The {what} {text!r} is not UTF-8 text ({error.reason}).") from error
 
 
 def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel:

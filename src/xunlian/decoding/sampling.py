@@ -22,6 +22,7 @@ from torch import Tensor
 from xunlian.recipe.settings import Decoding
 
 TRIED_FIRST = 256  # most probable tokens that top-p looks at before it sorts all
+FROZEN = 1e-6  # a temperature below this would overflow, and no second token had a chance
 
 
 def choose(
@@ -37,7 +38,7 @@ def choose(
     if decoding.repetition_penalty != 1:
         assert seen_BV is not None
         logits_BV = penalize_repetition(logits_BV, seen_BV, decoding.repetition_penalty)
-    if decoding.temperature == 0:
+    if decoding.temperature < FROZEN:
         return logits_BV.argmax(-1)
     assert uniform_B is not None
     logits_BV = logits_BV / decoding.temperature

@@ -6,6 +6,9 @@ Notable ideas:
   before the first.
 - A piece is held back while it could still change: an incomplete character (Chinese takes three
   bytes, an emoji four, and one token may bring any part of them), or the start of a stop string.
+- Tokenizers that write a rare character as byte tokens decode a run of them all or nothing: one
+  byte that is missing, at either end, spoils the whole run. So the context begins with a whole
+  character, and what was shown stays although it may look spoilt until the next one is complete.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +16,7 @@ from typing import Literal, Protocol
 
 REPLACEMENT = "\ufffd"  # what decoders put where bytes are no character
 CONTEXT_TOKENS = 8
+CHARACTER_TOKENS = 4  # a character has at most so many bytes, hence tokens
 
 Finish = Literal["end", "stop", "length"]
 
@@ -36,19 +40,29 @@ class TextStream:
         self.finish: Finish | None = None
         self._tokenizer = tokenizer
         self._stop = [text for text in stop if text]
-        self._ids = list(prompt[-CONTEXT_TOKENS:])
-        self._shown = len(self._whole_text())  # characters of _ids that are out
+        self._ids: list[int] = []
+        self._shown = 0  # characters of _ids that are out
         self._held = ""  # text that may be the start of a stop string
+        self._open = 0  # tokens that came since the text's end was no whole character
+        self._take_context(prompt)
 
     def push(self, token: int) -> str:
         """Add a token. Returns the text that is certain now; `finish` says if it was the last."""
         self.tokens += 1
         self._ids.append(token)
-        text = self._whole_text()
-        piece, self._shown = text[self._shown :], max(self._shown, len(text))
-        if len(self._ids) >= 2 * CONTEXT_TOKENS:
-            self._ids = self._ids[-CONTEXT_TOKENS:]
-            self._shown = len(self._whole_text())
+        text = self._tokenizer.decode(self._ids)
+        certain = text.rstrip(REPLACEMENT)
+        if certain == text:
+            self._open = 0
+        elif len(certain) > self._shown:
+            self._open = 1
+        else:
+            self._open += 1
+            if self._open >= CHARACTER_TOKENS:  # these bytes will never be a character
+                certain = text.removesuffix(REPLACEMENT)
+        piece, self._shown = certain[self._shown :], max(self._shown, len(certain))
+        if len(self._ids) >= 2 * CONTEXT_TOKENS and not 0 < self._open < CHARACTER_TOKENS:
+            self._take_context(self._ids)
         return self._until_stop(piece)
 
     def end(self, finish: Finish) -> str:
@@ -58,9 +72,14 @@ class TextStream:
         piece, self._held = self._held, ""
         return piece
 
-    def _whole_text(self) -> str:
-        """The text of the last tokens without an incomplete character at its end."""
-        return self._tokenizer.decode(self._ids).removesuffix(REPLACEMENT)
+    def _take_context(self, ids: Sequence[int]) -> None:
+        """Keep only the last of `ids`, whose text is out, from the beginning of a character."""
+        for length in range(CONTEXT_TOKENS, CONTEXT_TOKENS + CHARACTER_TOKENS):
+            self._ids = list(ids[-length:])
+            text = self._tokenizer.decode(self._ids)
+            if not text.startswith(REPLACEMENT):
+                break
+        self._shown = len(text.removesuffix(REPLACEMENT))
 
     def _until_stop(self, piece: str) -> str:
         """What of `piece`, and of what was held, can be shown."""

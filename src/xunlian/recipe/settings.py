@@ -257,7 +257,7 @@ class Decoding(Table):
     )
     stop: tuple[str, ...] = Field((), description="Stop at any of these strings.")
     seed: int | None = Field(
-        None, ge=0, description="Seed of the sampling. Default: a new one each time."
+        None, ge=0, lt=2**63, description="Seed of the sampling. Default: a new one each time."
     )
 
 
