@@ -5,6 +5,7 @@ RUN/recipe.toml  model/  checkpoints/  metrics.jsonl  report.html  run.json
 
 import contextlib
 import fcntl
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def next_run_path(name: str, parent: Path = Path("runs")) -> Path:
 
 def latest_run_path(name: str, parent: Path = Path("runs")) -> Path | None:
     """The last of runs/NAME-1, runs/NAME-2, ... that exists."""
-    runs = [p for p in parent.glob(f"{name}-*") if p.name.removeprefix(f"{name}-").isdigit()]
+    found = parent.glob(f"{glob.escape(name)}-*")
+    runs = [p for p in found if p.name.removeprefix(f"{name}-").isdecimal()]
     return max(runs, key=lambda p: int(p.name.removeprefix(f"{name}-")), default=None)
 
 
