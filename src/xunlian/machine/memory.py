@@ -17,6 +17,7 @@ from xunlian.recipe.size import Shape, count_parameters
 QUERY_BLOCK = 128  # as in models/attention.py
 # What the C library and the kernels' scratch space take beside the tensors.
 WORKSPACE = 32 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def predict_training_memory(
@@ -69,6 +70,18 @@ def predict_training_memory(
         "loss chunk": loss + 4 * vocab_size * width,
         "workspace": WORKSPACE,
     }
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors free, for the next step to use again.
+
+    By default glibc gives large blocks back to the system at once, and every step pays for the
+    page faults of getting them anew: 10 to 20% of a training step on a CPU. Elsewhere: no effect.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 @dataclass

@@ -40,7 +40,9 @@ def chunk_gradients(
     kept_N1 = (targets_N != IGNORED).unsqueeze(-1)
     index_N1 = targets_N.clamp(min=0).unsqueeze(-1)
     losses_N1 = total_N1.log() + maximum_N1 - logits_NV.gather(-1, index_N1)
-    is_target = torch.arange(logits_NV.shape[-1], device=index_N1.device) == index_N1
+    # 32-bit numbers: a processor compares twice as many at once.
+    columns = torch.arange(logits_NV.shape[-1], dtype=torch.int32, device=index_N1.device)
+    is_target = columns == index_N1.int()
     slopes_NV = (exponentials_NV / total_N1 - is_target.float()) * kept_N1
     slopes_NV = slopes_NV.to(hidden_ND.dtype)
     return (
@@ -75,13 +77,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        # The slope of the loss is a power-of-two-free scale (1 / tokens): apply it in fp32.
-        return (
-            (hidden_grad.float() * grads[0]).to(hidden_grad.dtype),
-            weight_grad * grads[0],
-            None,
-            None,
-        )
+        return hidden_grad.mul_(grads[0]), weight_grad.mul_(grads[0]), None, None
 
 
 def cross_entropy(

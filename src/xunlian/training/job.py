@@ -14,7 +14,7 @@ from xunlian.data.packed import PackedRows
 from xunlian.errors import InputError
 from xunlian.interop.huggingface import load_model, read_config, write_config
 from xunlian.machine.features import Machine, read_machine
-from xunlian.machine.memory import PeakMemory
+from xunlian.machine.memory import PeakMemory, keep_freed_memory
 from xunlian.machine.rates import Rates
 from xunlian.models.decoder import Decoder, DecoderConfig, initialize
 from xunlian.recipe.load import load_recipe
@@ -210,21 +210,24 @@ def _train(
     stepper.model.train()
     if group.leads:
         with lock_run(run.path):
-            finished = loop.train()
-            run.write_facts(
-                {
-                    **run.facts(),
-                    "step_seconds": loop.step_seconds,
-                    "seconds": clock.seconds(),
-                    "step": progress.step,
-                    "tokens": progress.tokens,
-                    "skipped": progress.skipped,
-                    "best_val_loss": progress.best_val_loss,
-                    "best_step": progress.best_step,
-                    "finished": finished,
-                    "memory_measured": loop.peak.peak,
-                }
-            )
+            finished = False
+            try:
+                finished = loop.train()
+            finally:  # a training that fails shall say how far it came, too
+                run.write_facts(
+                    {
+                        **run.facts(),
+                        "step_seconds": loop.step_seconds,
+                        "seconds": clock.seconds(),
+                        "step": progress.step,
+                        "tokens": progress.tokens,
+                        "skipped": progress.skipped,
+                        "best_val_loss": progress.best_val_loss,
+                        "best_step": progress.best_step,
+                        "finished": finished,
+                        "memory_measured": loop.peak.peak,
+                    }
+                )
     else:
         finished = loop.train()
     group.wait()
@@ -252,6 +255,8 @@ def build_stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
     training = recipe.training
     model.attention_form = training.attention
     model.to(group.device)
+    if group.device.type == "cpu":
+        keep_freed_memory()
     dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
     rates = {
         name: getattr(training, name)
@@ -287,8 +292,10 @@ def _load_initial(model: Decoder, source: str, corpus: Corpus) -> None:
             f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
         )
     theirs, ours = read_config(folder), model.config
+    # Rotary positions have no weights, so a qwen3 may change its context.
+    free = () if ours.is_gpt2 else ("context",)
     for name in DecoderConfig.__dataclass_fields__:
-        if name != "context" and getattr(theirs, name) != getattr(ours, name):
+        if name not in free and getattr(theirs, name) != getattr(ours, name):
             raise InputError(
                 f"'{source}' has {name} = {getattr(theirs, name)}, the recipe "
                 f"{getattr(ours, name)}. Give the recipe the same [model] table."

@@ -114,13 +114,14 @@ class Stepper:
         loss_sum, tokens = self.group.sum(loss_sum, targets.size)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # DDP leaves the mean over processes of the summed loss's gradient.
-        torch._foreach_mul_(gradients, self.group.size / tokens)
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        scale = self.group.size / tokens
+        norm = float(torch.nn.utils.get_total_norm(gradients)) * scale
         finite = math.isfinite(norm) and math.isfinite(loss_sum)
         if not finite:
             self.optimizers.clear_gradients()
         else:
             if self.grad_clip and norm > self.grad_clip:
-                torch._foreach_mul_(gradients, self.grad_clip / norm)
+                scale *= self.grad_clip / norm
+            torch._foreach_mul_(gradients, scale)
             self.optimizers.step(rate_factor, momentum_factor)
         return StepResult(loss_sum / tokens, norm, finite)
