@@ -110,6 +110,17 @@ def test_a_row_does_not_depend_on_its_neighbours(name, decoding):
     assert continuations(engine, prompts[::-1], settings)[::-1] == together
 
 
+def test_rows_that_end_leave_the_draws_of_the_others_as_they_are():
+    engine = Engine(randomized(CONFIGS["qwen3"]), "fp32")
+    prompts = some_prompts([1 + n % 13 for n in range(12)])
+    settings = SAMPLED.model_copy(update={"max_tokens": 40, "repetition_penalty": 1.2})
+    ends = {1, 2, 3, 4, 5}
+    together = continuations(engine, prompts, settings, ends)
+    assert len({len(tokens) for tokens in together}) > 5
+    for prompt, tokens in zip(prompts, together, strict=True):
+        assert continuations(engine, [prompt], settings, ends) == [tokens]
+
+
 def test_a_seed_repeats_and_another_one_differs():
     engine, prompts = Engine(randomized(CONFIGS["qwen3"]), "fp32"), some_prompts()
     first = continuations(engine, prompts, SAMPLED)

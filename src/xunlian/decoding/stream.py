@@ -43,7 +43,7 @@ class TextStream:
         self._ids: list[int] = []
         self._shown = 0  # characters of _ids that are out
         self._held = ""  # text that may be the start of a stop string
-        self._open = 0  # tokens that came since the text's end was no whole character
+        self._open = 0  # tokens since the text last ended with a whole character
         self._take_context(prompt)
 
     def push(self, token: int) -> str:
@@ -52,14 +52,9 @@ class TextStream:
         self._ids.append(token)
         text = self._tokenizer.decode(self._ids)
         certain = text.rstrip(REPLACEMENT)
-        if certain == text:
-            self._open = 0
-        elif len(certain) > self._shown:
-            self._open = 1
-        else:
-            self._open += 1
-            if self._open >= CHARACTER_TOKENS:  # these bytes will never be a character
-                certain = text.removesuffix(REPLACEMENT)
+        self._open = 0 if certain == text else self._open + 1
+        if self._open >= CHARACTER_TOKENS:  # these bytes will never be a character
+            certain = text.removesuffix(REPLACEMENT)
         piece, self._shown = certain[self._shown :], max(self._shown, len(certain))
         if len(self._ids) >= 2 * CONTEXT_TOKENS and not 0 < self._open < CHARACTER_TOKENS:
             self._take_context(self._ids)
