@@ -5,6 +5,7 @@ rows of a step follow from its number, the learning rate from the progress, so a
 on exactly where it was.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -169,10 +170,15 @@ class Loop:
         state.skipped_in_a_row += 1
         warn(f"Step {state.step}: the loss or the gradient is not finite; the step is left out.")
         if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            kept = (
+                f"; model.init_from={self.run.path} starts it from the best weights of this run"
+                if state.best_val_loss is not None
+                else ""
+            )
             raise XunlianError(
-                f"{state.skipped_in_a_row} steps in a row had no finite gradient. Go on from the "
-                "last checkpoint with a lower training.learning_rate, with "
-                "training.precision=fp32, or with a longer training.warmup."
+                f"{state.skipped_in_a_row} steps in a row had no finite gradient. Start a new run "
+                "with a lower training.learning_rate, with training.precision=fp32, or with a "
+                f"longer training.warmup{kept}."
             )
 
     def _log_step(self, result: StepResult, factor: float) -> None:
@@ -210,7 +216,8 @@ class Loop:
         self._log({"val_loss": loss})
         if display is not None:
             display.validated(loss)
-        if state.best_val_loss is None or loss < state.best_val_loss:
+        best = math.inf if state.best_val_loss is None else state.best_val_loss
+        if loss < best:  # never so when it is not a number
             state.best_val_loss, state.best_step = loss, state.step
             state.validations_without_gain = 0
             self._write_model()
