@@ -1,0 +1,117 @@
+"""What a training decides for a machine is said, written down, and holds for the whole run."""
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+from brief import train
+
+import xunlian
+from xunlian.errors import InputError
+from xunlian.machine.features import read_machine
+from xunlian.machine.rates import Rates
+from xunlian.training import decisions, job
+
+BF16_THRICE_AS_FAST = Rates(fp32=1e10, bf16=3e10)
+
+
+def on_machine(monkeypatch, **facts) -> None:
+    """Let training find a machine that differs from this one in `facts`."""
+    machine = replace(read_machine(), **facts)
+    monkeypatch.setattr(job, "read_machine", lambda: machine)
+
+
+def frozen(run) -> dict:
+    """The [training] table of the run's recipe.toml."""
+    return tomllib.loads((run.path / "recipe.toml").read_text("utf-8"))["training"]
+
+
+def told(run, capsys, words: str) -> bool:
+    """Whether `words` were said while training and stand in run.json."""
+    return words in capsys.readouterr().err and words in " ".join(run.facts()["notes"])
+
+
+NO_COMPILER = ({"compiler": None}, "no C++ compiler was found")
+NO_HEADERS = ({"compiler": "g++", "python_headers": False}, "Python.h was not found")
+SHORT = ["training.budget=2 steps"]
+
+
+@pytest.mark.parametrize(("facts", "words"), [NO_COMPILER, NO_HEADERS])
+def test_without_a_compiler_training_is_eager_and_says_what_to_install(
+    tiny_corpus, tmp_path, monkeypatch, capsys, facts, words
+):
+    on_machine(monkeypatch, **facts)
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=auto")
+    assert frozen(run)["compile"] == "off"
+    assert run.facts()["finished"]
+    assert told(run, capsys, words)
+
+
+@pytest.mark.parametrize(("facts", "words"), [NO_COMPILER, NO_HEADERS])
+def test_compile_on_without_a_compiler_is_refused(tiny_corpus, tmp_path, monkeypatch, facts, words):
+    on_machine(monkeypatch, **facts)
+    with pytest.raises(InputError, match=r"training\.compile = on") as caught:
+        train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=on")
+    assert words in str(caught.value) and "apt install" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_compiler_that_fails_leaves_training_eager(tiny_corpus, tmp_path, monkeypatch, capsys):
+    from torch._inductor import config
+
+    on_machine(monkeypatch, compiler="g++", python_headers=True)
+    monkeypatch.setattr(config.cpp, "cxx", ("false",))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=on")
+    assert frozen(run)["compile"] == "off"
+    assert run.facts()["finished"]
+    assert told(run, capsys, "training goes on without it")
+    eager = train(tiny_corpus, tmp_path / "eager", *SHORT, "training.compile=off")
+    assert [row["loss"] for row in run.metrics() if "loss" in row] == [
+        row["loss"] for row in eager.metrics() if "loss" in row
+    ]
+
+
+def test_compiling_does_not_pay_for_a_short_training(tiny_corpus, tmp_path, monkeypatch, capsys):
+    on_machine(monkeypatch, compiler="g++", python_headers=True)
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=auto")
+    assert frozen(run)["compile"] == "off"
+    assert told(run, capsys, "ompiling does not pay")
+
+
+@pytest.mark.parametrize(
+    ("features", "rates", "setting", "precision", "words"),
+    [
+        ((), BF16_THRICE_AS_FAST, "auto", "fp32", "the processor has no bf16 instructions"),
+        (("amx_bf16",), Rates(1e10, 1.1e10), "auto", "fp32", "bf16 is only 1.1x as fast"),
+        (("amx_bf16",), BF16_THRICE_AS_FAST, "auto", "bf16", "bf16 is 3.0x as fast"),
+        (("amx_bf16",), BF16_THRICE_AS_FAST, "fp32", "fp32", "as the recipe says"),
+    ],
+)
+def test_precision_follows_from_the_processor_and_the_measured_rates(
+    tiny_corpus, tmp_path, monkeypatch, capsys, features, rates, setting, precision, words
+):
+    on_machine(monkeypatch, features=features)
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, f"training.precision={setting}", rates=rates)
+    assert frozen(run)["precision"] == precision
+    assert told(run, capsys, words)
+
+
+def test_every_decision_is_frozen_and_a_resume_decides_nothing_anew(
+    tiny_corpus, tmp_path, monkeypatch
+):
+    on_machine(monkeypatch, features=())
+    auto = [f"training.{name}=auto" for name in ("precision", "compile", "attention")]
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, *auto, rates=BF16_THRICE_AS_FAST)
+    before = frozen(run)
+    assert "auto" not in before.values()
+    assert before["precision"] == "fp32"
+
+    def decided_again(*_: object) -> None:
+        raise AssertionError("a resumed run measures and decides nothing")
+
+    monkeypatch.setattr(decisions, "measure_rates", decided_again)
+    monkeypatch.setattr(job, "read_machine", decided_again)
+    resumed = xunlian.train(run.path, ["training.budget=4 steps"], resume=True)
+    assert resumed.facts()["step"] == 4
+    assert frozen(resumed) == {**before, "budget": "4 steps"}
