@@ -17,7 +17,7 @@ import time
 from records import record
 
 VOCAB, DEPTH, WIDTH = 4096, 6, 384
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 8192  # what `xunlian train` takes for a network of this size
 SIDES = ("xunlian", "trainer-fp32", "trainer-bf16")
 
 

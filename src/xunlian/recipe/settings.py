@@ -222,7 +222,7 @@ class Training(Table):
         ge=1,
         description="Steps between lines of metrics.jsonl. Default: about 400 lines in all.",
     )
-    seed: int = Field(1, ge=0, description="Seed of weights, data order and dropout.")
+    seed: int = Field(1, ge=0, lt=2**63, description="Seed of weights, data order and dropout.")
 
     @field_validator("budget")
     @classmethod

@@ -1,0 +1,28 @@
+"""All benchmarks, one after the other: what `make bench` runs (about 25 minutes on two cores).
+
+    python benchmarks/run.py [training_speed shakespeare generation prepare_memory]
+
+Each is a program of its own that appends its result when it has it, so a run that is stopped goes
+on with the names that are left.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ALL = ("training_speed", "shakespeare", "generation", "prepare_memory")
+
+
+def main() -> None:
+    names = sys.argv[1:] or ALL
+    for name in names:
+        if name not in ALL:
+            raise SystemExit(f"There is no benchmark '{name}'. There are: {', '.join(ALL)}.")
+    for name in names:
+        print(f"== {name}", flush=True)
+        subprocess.run([sys.executable, HERE / f"{name}.py"], check=True)
+
+
+if __name__ == "__main__":
+    main()
