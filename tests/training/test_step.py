@@ -153,7 +153,6 @@ def test_rate_factor_scales_the_update():
         assert torch.allclose((one - old) / 2, other - old, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="step.py divides by all targets, padding included")
 def test_padding_counts_neither_in_the_loss_nor_in_the_gradient():
     inputs, targets = batch()
     targets = targets.copy()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xunlian.models.decoder import Decoder
-from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.models.losses import IGNORED, ChunkGradients, chunk_gradients, cross_entropy
 from xunlian.training.optimizers import Optimizers
 from xunlian.training.parallel import Group, as_tensor, wrap
 
@@ -111,7 +111,7 @@ class Stepper:
         A step whose loss or gradient is not finite changes nothing.
         """
         loss_sum = self.backward(inputs, targets)
-        loss_sum, tokens = self.group.sum(loss_sum, targets.size)
+        loss_sum, tokens = self.group.sum(loss_sum, int((targets != IGNORED).sum()))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # DDP leaves the mean over processes of the summed loss's gradient.
         scale = self.group.size / tokens
