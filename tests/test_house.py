@@ -88,13 +88,14 @@ def test_nothing_is_ever_unpickled():
         "import xunlian",
         "import xunlian.cli",
         "import xunlian.recipe",
+        "import xunlian; xunlian.score",
         "import xunlian.cli; xunlian.cli.main(['--help'])",
     ],
 )
 def test_starting_imports_nothing_heavy(code):
     check = (
         f"{code}; import sys; print(sorted(set(sys.modules) & {{'torch', 'numpy', 'pyarrow', "
-        "'tokenizers', 'matplotlib', 'transformers', 'rich'}))"
+        "'tokenizers', 'matplotlib', 'transformers', 'rich', 'sacrebleu', 'rouge_score', 'nltk'}))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

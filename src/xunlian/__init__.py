@@ -19,6 +19,7 @@ _PUBLIC = {
     "load": "xunlian.commands.generate",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
+    "score": "xunlian.evaluation.scores",
 }
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "load_recipe",
     "prepare",
+    "score",
     "train",
 ]
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from xunlian.commands.prepare import prepare
     from xunlian.commands.train import train
     from xunlian.errors import InputError, XunlianError
+    from xunlian.evaluation.scores import score
     from xunlian.recipe import Recipe, load_recipe
 
 
