@@ -7,6 +7,7 @@ compared, for theirs that of its faster precision. A line is appended to results
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("--no-save", action="store_true", help="do not append to the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):  # one core, and always the same one
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     transformers.logging.set_verbosity_error()
     model = random_model()
     theirs = open_theirs(model)
