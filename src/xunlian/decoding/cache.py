@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Cache:
-    """Keys (B, G, K, T) and values (B, G, T, K) of every layer, allocated once.
+    """Keys and values of every layer, each (B, G, T, K), allocated once.
 
     Attributes:
         used: columns that are filled.
@@ -38,7 +38,7 @@ class Cache:
             # Zeros: a masked column is still multiplied, and 0 times a stray NaN is NaN.
             return torch.zeros(rows, kv_heads, *shape, dtype=dtype, device=device)
 
-        self.keys = [zeros(columns, head_width).transpose(2, 3) for _ in range(depth)]
+        self.keys = [zeros(columns, head_width) for _ in range(depth)]
         self.values = [zeros(columns, head_width) for _ in range(depth)]
         self.dtype = dtype
         self.columns = columns
@@ -66,8 +66,8 @@ class Cache:
         index = torch.tensor(rows, device=self._starts_B.device)
         self.starts = [self.starts[row] for row in rows]
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            self.keys[layer] = _select_rows(keys, index)
-            self.values[layer] = _select_rows(values, index)
+            self.keys[layer] = keys.index_select(0, index)
+            self.values[layer] = values.index_select(0, index)
         self.close_up()
 
     def close_up(self) -> None:
@@ -76,7 +76,7 @@ class Cache:
         if shift:
             left = self.used - shift
             for keys, values in zip(self.keys, self.values, strict=True):
-                keys[..., :left] = keys[..., shift : self.used].clone()
+                keys[:, :, :left] = keys[:, :, shift : self.used].clone()
                 values[:, :, :left] = values[:, :, shift : self.used].clone()
             self.used = left
             self.starts = [start - shift for start in self.starts]
@@ -91,10 +91,3 @@ class Cache:
             empty_BT = columns_T < self._starts_B.unsqueeze(1)
             mask_BT = torch.zeros(empty_BT.shape, dtype=self.dtype, device=device)
             self._mask_B11T = mask_BT.masked_fill_(empty_BT, float("-inf"))[:, None, None]
-
-
-def _select_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Some rows of a tensor, in the layout it has."""
-    if tensor.is_contiguous():
-        return tensor.index_select(0, index)
-    return tensor.transpose(2, 3).index_select(0, index).transpose(2, 3)
