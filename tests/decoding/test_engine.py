@@ -9,6 +9,7 @@ from made_decoder import CONFIGS, randomized
 from xunlian.decoding import engine as engine_file
 from xunlian.decoding.cache import Cache
 from xunlian.decoding.engine import BF16_CACHE_ROWS, Engine
+from xunlian.machine.features import read_machine
 
 PROMPT_LENGTHS = [1, 7, 12, 7, 3]
 
@@ -106,17 +107,26 @@ def test_prompts_are_read_in_parts_when_there_are_many(monkeypatch):
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("rows", [3, BF16_CACHE_ROWS])
-def test_bf16_products_give_nearly_the_same_logits(rows, name):
+@pytest.mark.parametrize("processor", [("avx512_bf16",), ("avx512_bf16", "amx_bf16")])
+def test_bf16_products_give_nearly_the_same_logits(processor, rows, name, monkeypatch):
+    machine = replace(read_machine(), features=processor)
+    monkeypatch.setattr(engine_file, "read_machine", lambda: machine)
     model = randomized(CONFIGS[name])
     reading = Reading(Engine(model, "bf16"), some_texts([1 + row % 6 for row in range(rows)]))
     narrow = reading.cache.dtype == torch.bfloat16
     assert narrow == (rows >= BF16_CACHE_ROWS)  # many rows have a bf16 cache too
+    assert reading.cache.turned_keys == (narrow and "amx_bf16" not in processor)
+    kept = [row for row in range(rows) if row != 1]
+    reading.cache.keep(kept)
+    reading.texts = [reading.texts[row] for row in kept]
+    reading.logits = reading.logits[kept]
     for _ in range(8):
         reading.step()
     assert reading.logits.dtype == torch.float32
     exact = torch.stack([uncached(model, text) for text in reading.texts])
     error = (reading.logits - exact).square().mean().sqrt() / exact.std()
     assert 0 < error < 0.03
+    assert reading.cache.turned_keys == (reading.cache.keys[0].stride(2) == 1)
 
 
 def test_the_engine_leaves_the_model_as_it_was():

@@ -33,12 +33,19 @@ class Cache:
         head_width: int,
         dtype: torch.dtype,
         device: torch.device,
+        turned_keys: bool = False,
     ):
+        """`turned_keys`: in memory, keys lie as (B, G, K, T); their shape stays the same."""
+
         def zeros(*shape: int) -> Tensor:
             # Zeros: a masked column is still multiplied, and 0 times a stray NaN is NaN.
             return torch.zeros(rows, kv_heads, *shape, dtype=dtype, device=device)
 
-        self.keys = [zeros(columns, head_width) for _ in range(depth)]
+        self.turned_keys = turned_keys
+        self.keys = [
+            zeros(head_width, columns).mT if turned_keys else zeros(columns, head_width)
+            for _ in range(depth)
+        ]
         self.values = [zeros(columns, head_width) for _ in range(depth)]
         self.dtype = dtype
         self.columns = columns
@@ -66,7 +73,11 @@ class Cache:
         index = torch.tensor(rows, device=self._starts_B.device)
         self.starts = [self.starts[row] for row in rows]
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            self.keys[layer] = keys.index_select(0, index)
+            self.keys[layer] = (
+                keys.mT.index_select(0, index).mT
+                if self.turned_keys
+                else keys.index_select(0, index)
+            )
             self.values[layer] = values.index_select(0, index)
         self.close_up()
 
