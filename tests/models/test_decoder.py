@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from xunlian.models.attention import QUERY_BLOCK
 from xunlian.models.decoder import Decoder, initialize
+from xunlian.models.dropout import dropout_bytes
 
 CONTEXT = 2 * QUERY_BLOCK + 44
 LENGTHS = [1, 7, QUERY_BLOCK - 1, QUERY_BLOCK, QUERY_BLOCK + 1, 2 * QUERY_BLOCK + 44]
@@ -182,7 +183,8 @@ def test_dropout_falls_on_the_embedding_and_on_what_each_block_adds():
     dropped = (entering[0] == 0).float().mean().item()
     assert dropped == pytest.approx(0.25, abs=0.02)
     x_BLD = torch.randn(8, 24, 48)
-    added = model.blocks[0](x_BLD, (model.cos[:24], model.sin[:24]), "sdpa") - x_BLD
+    bytes_ = dropout_bytes(2, *x_BLD.shape, device=x_BLD.device)
+    added = model.blocks[0](x_BLD, (model.cos[:24], model.sin[:24]), "sdpa", bytes_) - x_BLD
     # Nothing is added where both the attention's and the MLP's output were dropped.
     assert (added == 0).float().mean().item() == pytest.approx(0.25**2, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""Our decoder's configuration as the fields of a config.json, and back.
+"""Our configurations as the fields of a config.json, and back.
 
 Both spellings of fields that changed between Transformers 4 and 5 are written: `rope_theta` and
 `rope_parameters`, `torch_dtype` and `dtype`.
@@ -9,12 +9,17 @@ from typing import Any
 
 from xunlian.errors import InputError, did_you_mean
 from xunlian.models.decoder import DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoderConfig
 
-MODEL_TYPES = ("qwen3", "gpt2")
+Config = DecoderConfig | EncoderDecoderConfig
+
+MODEL_TYPES = ("qwen3", "gpt2", "pegasus", "marian")
 
 
-def to_fields(config: DecoderConfig, end_id: int | None) -> dict[str, Any]:
-    """The fields of config.json."""
+def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -> dict[str, Any]:
+    """The fields of config.json. `start_id` starts the targets of an encoder-decoder."""
+    if isinstance(config, EncoderDecoderConfig):
+        return _encoder_decoder_fields(config, end_id, start_id)
     return {
         **(_gpt2_fields(config) if config.is_gpt2 else _qwen3_fields(config)),
         "vocab_size": config.vocab_size,
@@ -70,7 +75,46 @@ def _gpt2_fields(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def from_fields(fields: Any, file: Path) -> DecoderConfig:
+def _encoder_decoder_fields(
+    config: EncoderDecoderConfig, end_id: int | None, start_id: int | None
+) -> dict[str, Any]:
+    pegasus = config.architecture == "pegasus"
+    return {
+        "architectures": ["PegasusForConditionalGeneration" if pegasus else "MarianMTModel"],
+        "model_type": config.architecture,
+        "vocab_size": config.vocab_size,
+        "decoder_vocab_size": config.vocab_size,
+        "d_model": config.width,
+        "encoder_layers": config.depth,
+        "decoder_layers": config.decoder_depth,
+        "encoder_attention_heads": config.heads,
+        "decoder_attention_heads": config.heads,
+        "encoder_ffn_dim": config.mlp_width,
+        "decoder_ffn_dim": config.mlp_width,
+        "max_position_embeddings": config.context,
+        "activation_function": "relu",
+        "scale_embedding": True,
+        "static_position_embeddings": True,
+        "normalize_before": config.norms_first,  # both as CTranslate2 reads them
+        "normalize_embedding": False,
+        "share_encoder_decoder_embeddings": True,
+        "tie_word_embeddings": True,
+        "is_encoder_decoder": True,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": end_id,
+        "forced_eos_token_id": None,
+        "pad_token_id": start_id,
+        "decoder_start_token_id": start_id,
+        "dtype": "float32",
+        "torch_dtype": "float32",
+        "use_cache": True,
+    }
+
+
+def from_fields(fields: Any, file: Path) -> Config:
     """The configuration that `fields`, read from `file`, describe.
 
     Raises:
@@ -85,7 +129,33 @@ def from_fields(fields: Any, file: Path) -> DecoderConfig:
             f"'{file}' describes a model of type '{kind}'.{near} Xunlian opens "
             f"{' and '.join(MODEL_TYPES)}."
         )
+    if kind in ("pegasus", "marian"):
+        return _read_encoder_decoder(kind, fields, file)
     return (_read_gpt2 if kind == "gpt2" else _read_qwen3)(fields, file)
+
+
+def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
+    _require(fields, file, "activation_function", "relu")
+    _require(fields, file, "scale_embedding", True)
+    _require(fields, file, "normalize_before", kind == "pegasus")
+    _require(fields, file, "normalize_embedding", False)
+    _require(fields, file, "share_encoder_decoder_embeddings", True)
+    _require(fields, file, "tie_word_embeddings", True)
+    width = _count(fields, file, "d_model")
+    heads = _count(fields, file, "encoder_attention_heads", divides=width)
+    mlp_width = _count(fields, file, "encoder_ffn_dim")
+    _require(fields, file, "decoder_attention_heads", heads)
+    _require(fields, file, "decoder_ffn_dim", mlp_width)
+    return EncoderDecoderConfig(
+        architecture="pegasus" if kind == "pegasus" else "marian",
+        vocab_size=_count(fields, file, "vocab_size"),
+        depth=_count(fields, file, "encoder_layers"),
+        decoder_depth=_count(fields, file, "decoder_layers"),
+        width=width,
+        heads=heads,
+        mlp_width=mlp_width,
+        context=_count(fields, file, "max_position_embeddings"),
+    )
 
 
 def _read_qwen3(fields: dict[str, Any], file: Path) -> DecoderConfig:

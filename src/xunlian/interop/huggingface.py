@@ -17,9 +17,20 @@ from torch import Tensor
 
 from xunlian.errors import InputError
 from xunlian.files import atomic_write, read_json, write_json
-from xunlian.interop.config import from_fields, to_fields
-from xunlian.interop.names import COMPUTED, entries, from_theirs, their_shape, to_theirs
-from xunlian.models.decoder import Decoder, DecoderConfig
+from xunlian.interop.config import Config, from_fields, to_fields
+from xunlian.interop.names import (
+    COMPUTED,
+    TIED,
+    constants,
+    entries,
+    from_theirs,
+    their_shape,
+    to_theirs,
+)
+from xunlian.models.decoder import Decoder
+from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+
+Model = Decoder | EncoderDecoder
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -27,24 +38,39 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
-def write_config(folder: Path, config: DecoderConfig, end_id: int | None) -> None:
-    """Write config.json and generation_config.json; `end_id` is the token that ends a document."""
-    write_json(folder / CONFIG_FILE, to_fields(config, end_id))
-    write_json(
-        folder / GENERATION_FILE,
-        {"bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": end_id},
-    )
+def write_config(
+    folder: Path, config: Config, end_id: int | None, start_id: int | None = None
+) -> None:
+    """Write config.json and generation_config.json.
+
+    `end_id` is the token that ends a document, `start_id` the one from which an encoder-decoder's
+    targets start and with which others pad.
+    """
+    fields = to_fields(config, end_id, start_id)
+    generation = {"eos_token_id": end_id, "pad_token_id": end_id}
+    if isinstance(config, EncoderDecoderConfig):
+        # Without a length Transformers stops at 20 tokens.
+        generation |= {
+            "pad_token_id": start_id,
+            "decoder_start_token_id": start_id,
+            "max_length": config.context,
+        }
+    else:
+        generation |= {"bos_token_id": end_id}
+    write_json(folder / CONFIG_FILE, fields)
+    write_json(folder / GENERATION_FILE, generation)
 
 
-def write_weights(file: Path, model: Decoder) -> None:
+def write_weights(file: Path, model: Model) -> None:
     """Write the weights in fp32 under Transformers' names; `file` is replaced only when whole."""
     weights = model.state_dict()
     tensors = {entry.theirs: to_theirs(entry, weights) for entry in entries(model.config)}
+    tensors |= constants(model.config)
     with atomic_write(file) as out:
         out.write(save(tensors, metadata={"format": "pt"}))
 
 
-def read_config(folder: Path) -> DecoderConfig:
+def read_config(folder: Path) -> Config:
     """The configuration of a model folder.
 
     Raises:
@@ -66,7 +92,7 @@ def read_end_ids(folder: Path) -> tuple[int, ...]:
     return ()
 
 
-def load_model(folder: Path) -> Decoder:
+def load_model(folder: Path) -> Model:
     """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
 
     Raises:
@@ -75,7 +101,7 @@ def load_model(folder: Path) -> Decoder:
     """
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
-        model = Decoder(config)
+        model = build(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     weights: dict[str, Tensor] = {}
     with _open_tensors(folder) as tensors:
@@ -94,7 +120,7 @@ def load_model(folder: Path) -> Decoder:
                     "again."
                 )
             weights |= from_theirs(entry, tensor, shapes)
-        known = {entry.theirs for entry in entries(config)} | {"lm_head.weight"}
+        known = {entry.theirs for entry in entries(config)} | TIED
         extra = [n for n in tensors.names if n not in known and not n.endswith(COMPUTED)]
         if extra:
             raise InputError(
@@ -103,6 +129,13 @@ def load_model(folder: Path) -> Decoder:
             )
     model.load_state_dict(weights)
     return model.eval()
+
+
+def build(config: Config, dropout: float = 0.0) -> Model:
+    """The network of a configuration, its weights not yet drawn."""
+    if isinstance(config, EncoderDecoderConfig):
+        return EncoderDecoder(config, dropout)
+    return Decoder(config, dropout)
 
 
 class _Tensors:

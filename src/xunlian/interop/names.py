@@ -1,7 +1,7 @@
 """Which tensor of ours is which of Transformers', for each architecture.
 
 A table per architecture; everything else is derived from it. GPT-2 keeps its matrices transposed
-(inputs first) and joins query, key and value in one.
+(inputs first) and joins query, key and value in one. Pegasus and Marian share their names.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xunlian.interop.config import Config
 from xunlian.models.decoder import DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoderConfig, sinusoidal_table
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,41 @@ _GPT2_BLOCK_MATRICES = {
     ("mlp.output",): "mlp.c_proj",
 }
 
-# What older files hold beside the weights; all of it is computed anew.
-COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+_SHARED = "model.shared.weight"
+_ENCODER_BLOCK = {
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.output": "self_attn.out_proj",
+    "attention_norm": "self_attn_layer_norm",
+    "mlp.up": "fc1",
+    "mlp.output": "fc2",
+    "mlp_norm": "final_layer_norm",
+}
+_DECODER_BLOCK = _ENCODER_BLOCK | {
+    "cross.query": "encoder_attn.q_proj",
+    "cross.key": "encoder_attn.k_proj",
+    "cross.value": "encoder_attn.v_proj",
+    "cross.output": "encoder_attn.out_proj",
+    "cross_norm": "encoder_attn_layer_norm",
+}
+
+# What files hold beside the weights; all of it is computed anew.
+COMPUTED = (
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".rotary_emb.inv_freq",
+    ".embed_positions.weight",
+    "final_logits_bias",
+)
+# Further names of tensors that are there already.
+TIED = {"lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
 
 
-def entries(config: DecoderConfig) -> list[Entry]:
+def entries(config: Config) -> list[Entry]:
     """All tensors of a model folder of this configuration."""
+    if isinstance(config, EncoderDecoderConfig):
+        return _encoder_decoder_entries(config)
     table = _gpt2_entries(config) if config.is_gpt2 else _qwen3_entries(config)
     if not config.tied:
         table.append(Entry("lm_head.weight", ("head.weight",)))
@@ -91,6 +122,37 @@ def _gpt2_entries(config: DecoderConfig) -> list[Entry]:
                 for ours, theirs in _GPT2_BLOCK_MATRICES.items()
             ]
     return table
+
+
+def _encoder_decoder_entries(config: EncoderDecoderConfig) -> list[Entry]:
+    modules = {}
+    for side, depth, names in (
+        ("encoder", config.depth, _ENCODER_BLOCK),
+        ("decoder", config.decoder_depth, _DECODER_BLOCK),
+    ):
+        for block in range(depth):
+            for ours, theirs in names.items():
+                modules[f"{side}.{block}.{ours}"] = f"model.{side}.layers.{block}.{theirs}"
+        if config.norms_first:
+            modules[f"{side}_norm"] = f"model.{side}.layer_norm"
+    return [Entry(_SHARED, ("embedding.weight",))] + [
+        Entry(f"{theirs}.{kind}", (f"{ours}.{kind}",))
+        for ours, theirs in modules.items()
+        for kind in ("weight", "bias")
+    ]
+
+
+def constants(config: Config) -> dict[str, Tensor]:
+    """Tensors that a folder of this architecture must hold, the same whatever was learned."""
+    if not isinstance(config, EncoderDecoderConfig):
+        return {}
+    found = {"final_logits_bias": torch.zeros(1, config.vocab_size)}
+    if config.architecture == "pegasus":
+        for side in ("encoder", "decoder"):
+            found[f"model.{side}.embed_positions.weight"] = sinusoidal_table(
+                config.context, config.width
+            )
+    return found
 
 
 def to_theirs(entry: Entry, weights: Mapping[str, Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xunlian.models.attention import CausalSelfAttention
+from xunlian.models.dropout import drop, dropout_bytes
 from xunlian.models.layers import GELUMLP, Linear, SwiGLU, make_norm, rotary_table
 
 
@@ -65,12 +66,18 @@ class Block(nn.Module):
         self.mlp = mlp(config.width, config.mlp_width, bias=config.is_gpt2)
         self.dropout = dropout
 
-    def forward(self, x_BLD: Tensor, rotary: tuple[Tensor, Tensor] | None, form: str) -> Tensor:
-        x_BLD = x_BLD + self._drop(self.attention(x_BLD, self.attention_norm, rotary, form))
-        return x_BLD + self._drop(self.mlp(x_BLD, self.mlp_norm))
-
-    def _drop(self, x_BLD: Tensor) -> Tensor:
-        return F.dropout(x_BLD, self.dropout) if self.training and self.dropout else x_BLD
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        form: str,
+        bytes_: Tensor | None = None,
+    ) -> Tensor:
+        """`bytes_` (2, B, L, D) decide what dropout takes; None: nothing."""
+        first, second = (None, None) if bytes_ is None else bytes_
+        attended = self.attention(x_BLD, self.attention_norm, rotary, form)
+        x_BLD = x_BLD + drop(attended, first, self.dropout)
+        return x_BLD + drop(self.mlp(x_BLD, self.mlp_norm), second, self.dropout)
 
 
 class Decoder(nn.Module):
@@ -115,10 +122,12 @@ class Decoder(nn.Module):
         else:
             rotary = (self.cos[:length], self.sin[:length])
         x_BLD = x_BLD.to(dtype)
-        if self.training and self.dropout:
-            x_BLD = F.dropout(x_BLD, self.dropout)
+        dropping = self.training and self.dropout
+        if dropping:
+            x_BLD = drop(x_BLD, dropout_bytes(*x_BLD.shape, device=x_BLD.device), self.dropout)
         for block in self.blocks:
-            x_BLD = block(x_BLD, rotary, self.attention_form)
+            bytes_ = dropout_bytes(2, *x_BLD.shape, device=x_BLD.device) if dropping else None
+            x_BLD = block(x_BLD, rotary, self.attention_form, bytes_)
         return self.norm(x_BLD)
 
     def logits(self, tokens_BL: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -21,23 +21,24 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), bias)
 
 
-def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module) -> Tensor:
+def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> Tensor:
     """`norm`, then one matrix product for several layers: their outputs side by side.
 
-    The weights are joined while they are cast, which costs nothing more than the cast. The gain of
-    an RMSNorm is multiplied into them there: its gradient is then a sum over the matrix instead
-    of a slow reduction over all positions.
+    The weights are joined while they are cast, which costs nothing more than the cast. Gain and
+    bias of the norm are multiplied into them there: their gradients are then sums over a matrix
+    instead of slow reductions over all positions.
     """
     weight = torch.cat([layer.weight for layer in layers])
+    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     if isinstance(norm, RMSNorm):
         x, weight = norm.without_gain(x), weight * norm.weight
-    else:
+    elif isinstance(norm, LayerNorm) and bias is not None:
+        bias = bias + weight @ norm.bias
+        x, weight = norm.without_gain(x), weight * norm.weight
+    elif norm is not None:
         x = norm(x)
-    weight = weight.to(x.dtype)
-    bias = None
-    if layers[0].bias is not None:
-        bias = torch.cat([layer.bias for layer in layers]).to(x.dtype)
-    return F.linear(x, weight, bias)
+    bias = None if bias is None else bias.to(x.dtype)
+    return F.linear(x, weight.to(x.dtype), bias)
 
 
 class RMSNorm(nn.Module):
@@ -65,6 +66,10 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         wide = F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps)
         return wide.to(x.dtype)
+
+    def without_gain(self, x: Tensor) -> Tensor:
+        """Without bias, too."""
+        return F.layer_norm(x.float(), self.normalized_shape, eps=self.eps).to(x.dtype)
 
 
 class HeadNorm(RMSNorm):

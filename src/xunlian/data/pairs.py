@@ -1,0 +1,191 @@
+"""Pairs packed into rows: several a row, on both sides, nothing cut and hardly anything padded.
+
+Which pairs share a row is planned once, from their lengths alone: the longest pair that is left
+opens a row, then again and again the pair that fills it best joins. Every epoch takes the rows in
+another order. So any row of any epoch is found at once, and a resume needs only the row's number.
+
+Memory: the lengths and the plan, about 24 bytes a pair; the tokens stay in their files.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from xunlian.data.order import permute
+from xunlian.errors import InputError
+
+SOURCE_PADDING = -1
+NO_TARGET = -1  # as IGNORED in models/losses.py
+POOL = 65_536  # pairs that are planned together
+_CHOICES = 128  # lengths on either side are told apart up to so many steps
+
+
+class Documents(Protocol):
+    """Documents one after the other, each ending with the end token."""
+
+    document_count: int
+
+    def bounds(self, first: int, last: int) -> np.ndarray: ...
+
+    def read(self, start: int, stop: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Row r holds the pairs `order[begins[r]:begins[r + 1]]`. Pairs too long are left out."""
+
+    order: np.ndarray
+    begins: np.ndarray
+    left_out: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.begins) - 1
+
+
+class PairRows:
+    """Training rows by index: row r belongs to epoch r // rows_per_epoch.
+
+    Args:
+        source, target: the two columns; document i of one belongs to document i of the other.
+        context: tokens of a row on each side; longer pairs are left out.
+        start_id: the token that a target starts from, and that pads.
+        seed: decides the order; None: that of the plan, the same in every epoch.
+
+    Raises:
+        InputError: no pair fits.
+    """
+
+    def __init__(
+        self,
+        source: Documents,
+        target: Documents,
+        context: int,
+        start_id: int,
+        seed: int | None,
+    ):
+        count = source.document_count
+        assert count == target.document_count
+        self._columns = (source, target)
+        self._bounds = tuple(column.bounds(0, count) for column in self._columns)
+        lengths_N2 = np.stack([np.diff(bounds) for bounds in self._bounds], axis=1)
+        self.context, self.start_id, self.seed = context, start_id, seed
+        self.plan = plan_rows(lengths_N2, context)
+        if not self.plan.rows:
+            raise InputError(
+                f"All {count:,} pairs are longer than model.context = {context} tokens. "
+                "Set a larger model.context."
+            )
+        kept = lengths_N2[self.plan.order]
+        self.pairs = len(kept)
+        self.source_tokens, self.target_tokens = (int(n) for n in kept.sum(axis=0))
+        self.rows_per_epoch = self.plan.rows
+
+    @property
+    def row_tokens(self) -> float:
+        """Real tokens of a row on both sides, on average."""
+        return (self.source_tokens + self.target_tokens) / self.rows_per_epoch
+
+    @property
+    def filled(self) -> float:
+        """The share of token slots, on both sides, that hold a token."""
+        return self.row_tokens / (2 * self.context)
+
+    def read(self, first: int, count: int) -> tuple[np.ndarray, ...]:
+        """Rows first .. first+count-1 as int64 arrays (count, context): source, its pair numbers,
+        target inputs, their pair numbers, targets (NO_TARGET where there is none).
+        """
+        shape = (count, self.context)
+        source = np.full(shape, self.start_id)
+        source_pairs = np.full(shape, SOURCE_PADDING)
+        inputs, target_pairs = source.copy(), np.zeros(shape, dtype=np.int64)
+        targets = np.full(shape, NO_TARGET)
+        for i, row in enumerate(self._rows(first, count)):
+            read = target_end = 0
+            for number, pair in enumerate(self._pairs(row)):
+                tokens, answer = (
+                    column.read(bounds[pair], bounds[pair + 1])
+                    for column, bounds in zip(self._columns, self._bounds, strict=True)
+                )
+                source[i, read : read + len(tokens)] = tokens
+                source_pairs[i, read : read + len(tokens)] = number
+                inputs[i, target_end + 1 : target_end + len(answer)] = answer[:-1]
+                targets[i, target_end : target_end + len(answer)] = answer
+                target_pairs[i, target_end:] = number
+                read, target_end = read + len(tokens), target_end + len(answer)
+        return source, source_pairs, inputs, target_pairs, targets
+
+    def _rows(self, first: int, count: int) -> np.ndarray:
+        index = np.arange(first, first + count)
+        if self.seed is None:
+            return index % self.rows_per_epoch
+        epochs = index // self.rows_per_epoch
+        rows = np.empty_like(index)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            rows[here] = permute(
+                index[here] % self.rows_per_epoch, self.rows_per_epoch, self.seed, int(epoch)
+            )
+        return rows
+
+    def _pairs(self, row: int) -> np.ndarray:
+        return self.plan.order[self.plan.begins[row] : self.plan.begins[row + 1]]
+
+
+def plan_rows(lengths_N2: np.ndarray, context: int) -> Plan:
+    """Put the pairs of these lengths (source, target) into rows of `context` tokens a side."""
+    fits = lengths_N2.max(axis=1) <= context
+    order: list[np.ndarray] = []
+    sizes: list[int] = []
+    for first in range(0, len(lengths_N2), POOL):
+        pool = np.flatnonzero(fits[first : first + POOL]) + first
+        pool_order, pool_sizes = _plan_pool(lengths_N2[pool], context)
+        order.append(pool[pool_order])
+        sizes += pool_sizes
+    begins = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    joined = np.concatenate(order) if order else np.empty(0, np.int64)
+    return Plan(joined, begins, int((~fits).sum()))
+
+
+def _plan_pool(lengths_N2: np.ndarray, context: int) -> tuple[np.ndarray, list[int]]:
+    """The pairs in the order of their rows, and how many each row holds.
+
+    Pairs wait in a grid of cells by both lengths (rounded up, for long contexts). A row is opened
+    by the longest pair, then filled with the largest that fits both sides.
+    """
+    step = -(-context // _CHOICES)
+    cells_N2 = -(-lengths_N2 // step)
+    size = -(-context // step) + 1
+    keys = cells_N2[:, 0] * size + cells_N2[:, 1]
+    by_key = np.argsort(keys, kind="stable")
+    counts = np.bincount(keys, minlength=size * size)
+    ends = np.cumsum(counts)
+    left = counts.reshape(size, size)
+    # What a pair fills: the sum of both sides, and of equals the one that is more even.
+    sides = np.arange(size)
+    gain = (sides[:, None] + sides[None, :]) * size - abs(sides[:, None] - sides[None, :])
+    gain_left = np.where(left > 0, gain, -1)
+    order: list[int] = []
+    sizes: list[int] = []
+    remaining = len(lengths_N2)
+    while remaining:
+        room_source = room_target = size - 1  # the first pair always fits
+        taken = 0
+        while room_source > 0 and room_target > 0:
+            part = gain_left[: room_source + 1, : room_target + 1]
+            source, target = divmod(int(part.argmax()), part.shape[1])
+            if part[source, target] < 0:
+                break
+            key = source * size + target
+            order.append(int(by_key[ends[key] - left[source, target]]))
+            left[source, target] -= 1
+            if not left[source, target]:
+                gain_left[source, target] = -1
+            if not taken:
+                room_source = room_target = context // step
+            room_source, room_target = room_source - source, room_target - target
+            taken += 1
+        sizes.append(taken)
+        remaining -= taken
+    return np.array(order, dtype=np.int64), sizes

@@ -1,0 +1,268 @@
+"""The encoder-decoder: a Transformer that reads a source and writes a target.
+
+Notable ideas:
+- No padding: several pairs lie one after the other in a row of fixed length, on both sides, and
+  attention is confined to a token's own pair. `source_pairs` and `target_pairs` number the pairs of
+  a row; positions, masks and losses follow from them.
+- Two layouts that mainstream engines load without custom code: Pegasus (norms before each part and
+  at both ends, which trains more steadily; arXiv 2002.04745) and Marian (norms after each part, as
+  in "Attention Is All You Need", arXiv 1706.03762). Both have biases, ReLU, sinusoidal positions
+  and one embedding for source, target and output head.
+- Output projections start at zero, as in decoder.py; `forward` stops before the output head, which
+  the loss takes in chunks.
+
+Shapes: B rows, S source length, T target length, L either, D width, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xunlian.models.confined import CrossAttention, SelfAttention
+from xunlian.models.dropout import drop, dropout_bytes
+from xunlian.models.layers import LayerNorm, Linear, joined_linear
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig:
+    """All that fixes the shape and the mathematics of an encoder-decoder.
+
+    `depth` is that of the encoder; `context` the longest source and the longest target.
+    """
+
+    architecture: Literal["pegasus", "marian"]
+    vocab_size: int
+    depth: int
+    decoder_depth: int
+    width: int
+    heads: int
+    mlp_width: int
+    context: int
+    norm_epsilon: float = 1e-5
+
+    @property
+    def norms_first(self) -> bool:
+        return self.architecture == "pegasus"
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+class ReLUMLP(nn.Module):
+    """relu(norm(x) up), projected back. (B, L, D) -> (B, L, D)"""
+
+    def __init__(self, width: int, mlp_width: int):
+        super().__init__()
+        self.up = Linear(width, mlp_width)
+        self.output = Linear(mlp_width, width)
+
+    def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
+        return self.output(F.relu(joined_linear(x_BLD, [self.up], norm)))
+
+
+class EncoderBlock(nn.Module):
+    """Self-attention, then feed-forward, each added to what it reads. (B, S, D) -> (B, S, D)"""
+
+    parts = 2
+
+    def __init__(self, config: EncoderDecoderConfig, dropout: float):
+        super().__init__()
+        width, epsilon = config.width, config.norm_epsilon
+        self.attention_norm = LayerNorm(width, eps=epsilon)
+        self.attention = SelfAttention(width, config.heads)
+        self.mlp_norm = LayerNorm(width, eps=epsilon)
+        self.mlp = ReLUMLP(width, config.mlp_width)
+        self.dropout, self.norms_first = dropout, config.norms_first
+
+    def forward(
+        self, x_BSD: Tensor, mask: Tensor, form: str, bytes_: Tensor | None = None
+    ) -> Tensor:
+        """`mask` is (B, 1, S, S), true where a position may look; `bytes_` (2, B, S, D)."""
+        first = self.norms_first
+        norms: list[nn.Module | None] = [self.attention_norm, self.mlp_norm]
+        before = norms if first else [None, None]
+        x_BSD = x_BSD + drop(
+            self.attention(x_BSD, before[0], mask, form), _part(bytes_, 0), self.dropout
+        )
+        x_BSD = x_BSD if first else self.attention_norm(x_BSD)
+        x_BSD = x_BSD + drop(self.mlp(x_BSD, before[1]), _part(bytes_, 1), self.dropout)
+        return x_BSD if first else self.mlp_norm(x_BSD)
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, attention to the source, feed-forward. (B, T, D) -> (B, T, D)"""
+
+    parts = 3
+
+    def __init__(self, config: EncoderDecoderConfig, dropout: float):
+        super().__init__()
+        width, epsilon = config.width, config.norm_epsilon
+        self.attention_norm = LayerNorm(width, eps=epsilon)
+        self.attention = SelfAttention(width, config.heads)
+        self.cross_norm = LayerNorm(width, eps=epsilon)
+        self.cross = CrossAttention(width, config.heads)
+        self.mlp_norm = LayerNorm(width, eps=epsilon)
+        self.mlp = ReLUMLP(width, config.mlp_width)
+        self.dropout, self.norms_first = dropout, config.norms_first
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        memory_BSD: Tensor,
+        mask: Tensor,
+        cross_mask: Tensor,
+        form: str,
+        bytes_: Tensor | None = None,
+    ) -> Tensor:
+        """`mask` is (B, 1, T, T) and `cross_mask` (B, 1, T, S); `bytes_` (3, B, T, D)."""
+        first = self.norms_first
+        norms: list[nn.Module | None] = [self.attention_norm, self.cross_norm, self.mlp_norm]
+        before = norms if first else [None, None, None]
+        x_BTD = x_BTD + drop(
+            self.attention(x_BTD, before[0], mask, form), _part(bytes_, 0), self.dropout
+        )
+        x_BTD = x_BTD if first else self.attention_norm(x_BTD)
+        x_BTD = x_BTD + drop(
+            self.cross(x_BTD, memory_BSD, before[1], cross_mask, form),
+            _part(bytes_, 1),
+            self.dropout,
+        )
+        x_BTD = x_BTD if first else self.cross_norm(x_BTD)
+        x_BTD = x_BTD + drop(self.mlp(x_BTD, before[2]), _part(bytes_, 2), self.dropout)
+        return x_BTD if first else self.mlp_norm(x_BTD)
+
+
+def _part(bytes_: Tensor | None, number: int) -> Tensor | None:
+    return None if bytes_ is None else bytes_[number]
+
+
+class EncoderDecoder(nn.Module):
+    """Packed pairs in, hidden states of the targets out; `head_weight` turns these into logits."""
+
+    positions: Tensor
+
+    def __init__(self, config: EncoderDecoderConfig, dropout: float = 0.0):
+        super().__init__()
+        self.config, self.dropout = config, dropout
+        self.attention_form = "sdpa"
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.encoder = nn.ModuleList(EncoderBlock(config, dropout) for _ in range(config.depth))
+        self.decoder = nn.ModuleList(
+            DecoderBlock(config, dropout) for _ in range(config.decoder_depth)
+        )
+        if config.norms_first:
+            self.encoder_norm = LayerNorm(config.width, eps=config.norm_epsilon)
+            self.decoder_norm = LayerNorm(config.width, eps=config.norm_epsilon)
+        self.register_buffer(
+            "positions", sinusoidal_table(config.context, config.width), persistent=False
+        )
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Encoder and decoder blocks: what is compiled."""
+        return [*self.encoder, *self.decoder]
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D)"""
+        return self.embedding.weight
+
+    def encode(
+        self, source_BS: Tensor, source_pairs_BS: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The memory (B, S, D) that the decoder looks at."""
+        x = self._embed(source_BS, source_pairs_BS, dtype)
+        mask = _same_pair(source_pairs_BS, source_pairs_BS)
+        for block in self.encoder:
+            x = block(x, mask, self.attention_form, self._bytes(block, x))
+        return self.encoder_norm(x) if self.config.norms_first else x
+
+    def decode(
+        self,
+        memory_BSD: Tensor,
+        source_pairs_BS: Tensor,
+        target_BT: Tensor,
+        target_pairs_BT: Tensor,
+    ) -> Tensor:
+        """Hidden states (B, T, D) for the tokens after each of `target_BT`."""
+        x = self._embed(target_BT, target_pairs_BT, memory_BSD.dtype)
+        length = target_BT.shape[1]
+        seen = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        mask = _same_pair(target_pairs_BT, target_pairs_BT) & seen
+        cross_mask = _same_pair(target_pairs_BT, source_pairs_BS)
+        for block in self.decoder:
+            x = block(x, memory_BSD, mask, cross_mask, self.attention_form, self._bytes(block, x))
+        return self.decoder_norm(x) if self.config.norms_first else x
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        source_pairs_BS: Tensor,
+        target_BT: Tensor,
+        target_pairs_BT: Tensor,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Hidden states (B, T, D) of type `dtype`, ready for the output head.
+
+        Pairs of a row are numbered in ascending order; source padding has the number -1. Every
+        target position needs a source token of its own number, so padding after the last target
+        takes that pair's number (it comes last, so nothing looks at it).
+        """
+        memory = self.encode(source_BS, source_pairs_BS, dtype)
+        return self.decode(memory, source_pairs_BS, target_BT, target_pairs_BT)
+
+    def _embed(self, tokens_BL: Tensor, pairs_BL: Tensor, dtype: torch.dtype) -> Tensor:
+        x = self.embedding(tokens_BL) * math.sqrt(self.config.width)
+        x = (x + self.positions[places(pairs_BL)]).to(dtype)
+        if self.training and self.dropout:
+            x = drop(x, dropout_bytes(*x.shape, device=x.device), self.dropout)
+        return x
+
+    def _bytes(self, block: nn.Module, x_BLD: Tensor) -> Tensor | None:
+        if not (self.training and self.dropout):
+            return None
+        return dropout_bytes(int(block.parts), *x_BLD.shape, device=x_BLD.device)  # type: ignore[arg-type]
+
+
+def places(pairs_BL: Tensor) -> Tensor:
+    """(B, L): the place of each token within its pair, from 0."""
+    length = pairs_BL.shape[1]
+    index_L = torch.arange(length, device=pairs_BL.device)
+    begins = torch.ones_like(pairs_BL, dtype=torch.bool)
+    begins[:, 1:] = pairs_BL[:, 1:] != pairs_BL[:, :-1]
+    return index_L - torch.where(begins, index_L, 0).cummax(dim=1).values
+
+
+def _same_pair(queries_BL: Tensor, keys_BM: Tensor) -> Tensor:
+    """(B, 1, L, M): where query and key belong to one pair."""
+    return (queries_BL.unsqueeze(2) == keys_BM.unsqueeze(1)).unsqueeze(1)
+
+
+def sinusoidal_table(length: int, width: int) -> Tensor:
+    """Fixed positions (length, D): sines in the first half, cosines in the second."""
+    frequencies = 10_000.0 ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
+
+
+@torch.no_grad()
+def initialize(model: EncoderDecoder, generator: torch.Generator) -> None:
+    """Draw all weights anew, in a fixed order, from `generator`.
+
+    Matrices are normal with variance 1 / inputs, what writes into the residual stream starts at
+    zero. The embedding is scaled by sqrt(D) going in and used as it is going out.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(("output.weight", "bias")):
+            parameter.zero_()
+        elif name.startswith("embedding"):
+            parameter.normal_(0, model.config.width**-0.5, generator=generator)
+        elif parameter.ndim == 2:
+            parameter.normal_(0, 1 / math.sqrt(parameter.shape[1]), generator=generator)
+        else:
+            parameter.fill_(1.0)
