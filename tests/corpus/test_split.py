@@ -32,12 +32,14 @@ def test_with_enough_documents_at_least_one_is_held_out() -> None:
 
 
 def test_a_number_is_a_fraction_and_anything_else_a_file() -> None:
-    assert parse_holdout("0.1") == Holdout(Fraction(1, 10))
-    assert parse_holdout("0") == parse_holdout("0.0") == Holdout(Fraction(0))
-    assert parse_holdout("val.txt") is None
+    assert parse_holdout(["0.1"]) == Holdout(Fraction(1, 10))
+    assert parse_holdout(["0"]) == parse_holdout(["0.0"]) == Holdout(Fraction(0))
+    assert parse_holdout(["val.txt"]) is None and parse_holdout(["a.en", "a.de"]) is None
     for wrong in ("1", "1.5", "-0.1", "nan", "inf"):
         with pytest.raises(InputError, match="from 0 to below 1"):
-            parse_holdout(wrong)
+            parse_holdout([wrong])
+    with pytest.raises(InputError, match="name files, or one fraction"):
+        parse_holdout(["a.en", "0.1"])
 
 
 def test_nothing_is_held_out_of_fraction_zero() -> None:

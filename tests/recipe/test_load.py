@@ -21,7 +21,7 @@ def test_overrides_win_over_the_file(tmp_path):
     assert recipe.training.seed == 4
     assert recipe.training.budget == "10 steps"
     assert recipe.model.size == "2m"
-    assert recipe.corpus.val == "0.1"
+    assert recipe.corpus.val == ("0.1",)
 
 
 def test_a_single_source_may_be_given_as_text():

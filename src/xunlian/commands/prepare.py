@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xunlian.console import say
+from xunlian.console import say, warn
 from xunlian.errors import InputError, did_you_mean
 from xunlian.recipe.load import fields, load_recipe, shipped_recipes, validate
-from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import PAIR_TASKS, Recipe
 
 if TYPE_CHECKING:
     from xunlian.shards.corpus import Corpus
 
 _OVERRIDE = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)+=")
-_TABLES = ("corpus", "tokenizer")
+_TABLES = ("task=", "corpus.", "tokenizer.")
 
 
 def prepare(
     *inputs: str | Path,
     out: str | Path,
-    val: str | float | Path | None = None,
+    pairs: bool = False,
+    val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
     on_error: str | None = None,
@@ -34,18 +35,21 @@ def prepare(
         inputs: files, folders, globs, `sample:NAME`; or one recipe (a .toml file or the name of a
             shipped one).
         out: the folder to make.
-        val: a fraction to hold out (0: none), or a file, folder or glob to validate on.
+        pairs: the inputs are pairs, for translation (or, with the override `task=summarization`,
+            for that): aligned text files two by two, source before target, or files that hold
+            both sides (.tsv, .csv, .jsonl, .parquet, .tmx). A recipe says so by its task.
+        val: a fraction to hold out (0: none), or files, folders or globs to validate on.
         tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
         vocab_size: number of tokens; derived from the amount of text when None.
         on_error: 'stop' at a broken record, or 'skip' and count it.
-        overrides: `key=value` for the tables [corpus] and [tokenizer].
+        overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
         workers: processes; the result does not depend on their number.
 
     Raises:
         InputError: anything is wrong with the input. Nothing is left behind.
     """
     for override in overrides:
-        if override.split(".", 1)[0] not in _TABLES:
+        if not override.lstrip().startswith(_TABLES):
             raise InputError(
                 f"'{override}': prepare takes keys of [corpus] and [tokenizer] only; give others "
                 "to `xunlian train`."
@@ -56,8 +60,15 @@ def prepare(
     if named:
         names = []
     values = recipe.model_dump(exclude_unset=True)
+    if pairs and "task" not in values and not named:
+        values["task"] = "translation"
+    elif pairs and recipe.task not in PAIR_TASKS:
+        raise InputError(
+            f"{named or 'prepare'}: task = {recipe.task} learns from text, not from pairs. Use a "
+            f"recipe whose task is {' or '.join(PAIR_TASKS)}, or leave --pairs out."
+        )
     given: dict[str, dict[str, Any]] = {
-        "corpus": {"sources": names or None, "val": _text(val), "on_error": on_error},
+        "corpus": {"sources": names or None, "val": _texts(val), "on_error": on_error},
         "tokenizer": {"kind": _text(tokenizer), "vocab_size": vocab_size},
     }
     for table, settings in given.items():
@@ -74,9 +85,14 @@ def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers = {workers}: at least 1.")
-    from xunlian.corpus.build import build_corpus
+    if recipe.task in PAIR_TASKS:
+        from xunlian.corpus.build_pairs import build_pair_corpus
 
-    corpus = build_corpus(recipe.corpus, recipe.tokenizer, out, workers)
+        corpus = build_pair_corpus(recipe, out, workers)
+    else:
+        from xunlian.corpus.build import build_corpus
+
+        corpus = build_corpus(recipe.corpus, recipe.tokenizer, out, workers)
     _summarize(corpus)
     return corpus
 
@@ -85,16 +101,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The options of `xunlian prepare`."""
     parser.add_argument(
         "inputs",
-        nargs="+",
+        nargs="*",
         metavar="INPUT",
         help="text files (.txt .md .jsonl .csv .parquet, each also .gz or .zst), folders, globs; "
         "or a recipe; and key=value settings of [corpus] and [tokenizer]",
     )
     parser.add_argument("--out", required=True, metavar="CORPUS", help="the folder to make")
     parser.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="FILE",
+        help="pairs for translation (or task=summarization) in place of INPUT: aligned text files "
+        "two by two, source before target, or files with both sides (.tsv .csv .jsonl .parquet "
+        ".tmx)",
+    )
+    parser.add_argument(
         "--val",
+        nargs="+",
         metavar="FILE|FRACTION",
-        help="validation text: a file, or the fraction of the documents held out (default 0.05)",
+        help="validation text: a file (of pairs also two), or the fraction of the documents held "
+        "out (default 0.05)",
     )
     parser.add_argument(
         "--tokenizer",
@@ -114,12 +140,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Carry out `xunlian prepare`; the exit status."""
-    overrides = [text for text in arguments.inputs if _is_override(text)]
-    inputs = [text for text in arguments.inputs if not _is_override(text)]
+    pairs, val = arguments.pairs or [], arguments.val or []
+    given = [*arguments.inputs, *pairs, *val]
+    overrides = [text for text in given if _is_override(text)]
+    inputs, pairs, val = (
+        [text for text in texts if not _is_override(text)]
+        for texts in (arguments.inputs, pairs, val)
+    )
+    if pairs and inputs:
+        raise InputError(
+            f"'{inputs[0]}' stands before --pairs, which names all the files. For the pairs of a "
+            "recipe leave --pairs out: its task says what it learns from."
+        )
+    if not (pairs or _recipe(inputs)):
+        # Texts may stand behind the option: --val 0.1 book.txt
+        inputs, val = inputs + val[1:], val[:1]
+    if not (pairs or inputs):
+        raise InputError("Nothing to prepare: name files, folders, a recipe, or --pairs FILE ...")
     prepare(
-        *inputs,
+        *(inputs or pairs),
         out=arguments.out,
-        val=arguments.val,
+        pairs=bool(pairs),
+        val=val or None,
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
         on_error=arguments.on_error,
@@ -154,20 +196,36 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
+def _texts(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return tuple(map(str, value if isinstance(value, (list, tuple)) else (value,)))
+
+
 def _summarize(corpus: "Corpus") -> None:
     train, val = corpus.split_card("train"), corpus.split_card("val")
     card = corpus.card
     dropped = card["dropped"]
+    unit = "documents" if corpus.task == "language-model" else "pairs"
     say(
-        f"{train['documents']:,} documents to train on, {val['documents']:,} to validate; "
+        f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
         f"{train['bytes'] + val['bytes']:,} bytes of text"
     )
     if any(dropped.values()):
-        say(
-            f"Left out: {dropped['empty_documents']:,} empty documents, "
-            f"{dropped['broken_records']:,} broken records"
+        reasons = (f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n)
+        say(f"Left out: {', '.join(reasons)}")
+    if wrong := dropped.get("wrong_language"):
+        source, target = corpus.languages.values()
+        warn(
+            f"{wrong:,} pairs were dropped because a side is in another script than its language "
+            f"(source {source}, target {target})."
         )
-    say(f"{train['tokens']:,} tokens to train on, {val['tokens']:,} to validate")
+    for column in train.get("columns", {None: None}):
+        side = f"{column} " if column else ""
+        say(
+            f"{corpus.tokens('train', column):,} {side}tokens to train on, "
+            f"{corpus.tokens('val', column):,} to validate"
+        )
     fertility = card["fertility"]
     parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
     if fertility["english_tokens_per_word"]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import xunlian
 from xunlian.console import progress
-from xunlian.corpus.clean import clean, count_han
+from xunlian.corpus.clean import clean
 from xunlian.corpus.encode import Sequenced
 from xunlian.corpus.fertility import fertility
 from xunlian.corpus.pieces import Piece
@@ -25,6 +25,7 @@ from xunlian.corpus.sample import Sampler, texts
 from xunlian.corpus.sources import Source, find_sources
 from xunlian.corpus.split import Holdout, parse_holdout
 from xunlian.corpus.survey import Survey, survey
+from xunlian.corpus.vocabulary import make_tokenizer
 from xunlian.corpus.workers import choose_workers, encode_all
 from xunlian.errors import InputError
 from xunlian.files import atomic_folder, write_json
@@ -33,13 +34,11 @@ from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
-from xunlian.tokenizer.sizes import derived_vocab_size
-from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
-from xunlian.tokenizer.train import KINDS, train_tokenizer
+from xunlian.tokenizer.train import KINDS
 
 _BATCH_CHARACTERS = 500_000  # what a worker gets at once
 _BATCH_SEQUENCES = 5_000
-_FERTILITY_BYTES = 1_000_000  # of text, enough for three digits
+FERTILITY_BYTES = 1_000_000  # of text, enough for three digits
 
 
 def build_corpus(
@@ -62,7 +61,8 @@ def build_corpus(
     sources, val_sources, holdout = _find(corpus)
     with atomic_folder(out) as folder:
         found = _first_pass(sources, corpus, tokenizer, holdout)
-        model = _tokenizer(tokenizer, found)
+        train_bytes = round(found.bytes * (1 - float(found.holdout.fraction)))
+        model = make_tokenizer(tokenizer, found.training_sample, train_bytes)
         seen = list(_head(found.training_sample()))
         found.sample.clear()
         model.save(folder)
@@ -71,7 +71,7 @@ def build_corpus(
         counts: Counter[str] = Counter()
         changes: Counter[str] = Counter()
         totals: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
-        val_sample = Sampler(_FERTILITY_BYTES)
+        val_sample = Sampler(FERTILITY_BYTES)
         with ExitStack() as stack:
             writers = {
                 split: stack.enter_context(ShardWriter(folder, split, dtype, shard_tokens))
@@ -85,7 +85,7 @@ def build_corpus(
 
             train = read_documents(sources, corpus, counts, advance)
             val = read_documents(val_sources, corpus, counts, advance)
-            batches = _batches(_sampled(_assign(train, found, changes), _as_val(val), val_sample))
+            batches = in_batches(_sampled(_assign(train, found, changes), _as_val(val), val_sample))
             for parts, changed in encode_all(batches, model, folder, dtype, workers):
                 changes.update(changed)
                 for split, part in parts.items():
@@ -103,7 +103,7 @@ def build_corpus(
                 "format": FORMAT,
                 "xunlian": xunlian.__version__,
                 "sources": [{"name": s.name, "bytes": s.size} for s in sources],
-                "val": corpus.val
+                "val": corpus.val[0]
                 if holdout.fraction
                 else [{"name": s.name, "bytes": s.size} for s in val_sources],
                 "reading": corpus.model_dump(include={"text_field", "documents", "encoding"}),
@@ -120,7 +120,7 @@ def build_corpus(
                     "end_id": model.end_id,
                     "fingerprint": model.fingerprint,
                 },
-                "fertility": _overall(splits) | fertility(measured, model),
+                "fertility": overall(splits) | fertility(measured, model),
                 "dtype": dtype.name,
             },
         )
@@ -138,13 +138,14 @@ def _find(corpus: CorpusSettings) -> tuple[list[Source], list[Source], Holdout]:
     holdout = parse_holdout(corpus.val)
     if holdout:
         return sources, [], holdout
-    val_sources = find_sources([corpus.val])
+    val_sources = find_sources(corpus.val)
     held_out = {s.path.resolve() for s in val_sources}
     # A validation file inside the folder to train on must not be trained on.
     sources = [s for s in sources if s.path.resolve() not in held_out]
     if not sources:
         raise InputError(
-            f"corpus.val = '{corpus.val}' is all the text there is: nothing is left to train on."
+            f"corpus.val = '{', '.join(corpus.val)}' is all the text there is: nothing is left "
+            "to train on."
         )
     return sources, val_sources, Holdout(Fraction(0))
 
@@ -162,30 +163,6 @@ def _first_pass(
         names = f"'{sources[0].name}' has" if len(sources) == 1 else "The files have"
         raise InputError(f"{names} no text: nothing but blank documents.")
     return found
-
-
-def _tokenizer(settings: TokenizerSettings, found: Survey) -> Tokenizer:
-    if settings.kind not in KINDS and Path(settings.kind).exists():
-        given = load_tokenizer(settings.kind)
-        if settings.vocab_size not in (None, given.vocab_size):
-            raise InputError(
-                f"tokenizer.vocab_size = {settings.vocab_size}, but '{settings.kind}' has "
-                f"{given.vocab_size} tokens. Leave vocab_size out."
-            )
-        return given
-    size = settings.vocab_size
-    if size is None:
-        characters = han = 0
-        for text in found.training_sample():
-            characters += len(text)
-            han += count_han(text)
-        train_bytes = round(found.bytes * (1 - float(found.holdout.fraction)))
-        size = derived_vocab_size(settings.kind, train_bytes, han / max(1, characters))
-    with progress() as bar:
-        bar.add_task("tokenizer", total=None)
-        return train_tokenizer(
-            found.training_sample(), settings.kind, size, shrink=settings.vocab_size is None
-        )
 
 
 def _assign(
@@ -232,7 +209,8 @@ def _sampled(
             yield item
 
 
-def _batches(items: Iterator[Sequenced]) -> Iterator[list[Sequenced]]:
+def in_batches(items: Iterable[Sequenced]) -> Iterator[list[Sequenced]]:
+    """What a worker gets at once: bounded in characters and in sequences."""
     batch: list[Sequenced] = []
     characters = 0
     for item in items:
@@ -252,7 +230,8 @@ def _check(totals: dict[str, Counter[str]], val_sources: list[Source]) -> None:
         raise InputError(f"'{val_sources[0].name}' has no text to validate on.")
 
 
-def _overall(splits: dict[str, Any]) -> dict[str, float]:
+def overall(splits: dict[str, Any]) -> dict[str, float]:
+    """Tokens a byte over all splits, from their cards."""
     tokens = sum(split["tokens"] for split in splits.values())
     size = sum(split["bytes"] for split in splits.values())
     return {"tokens_per_byte": round(tokens / size, 4)}
@@ -264,7 +243,7 @@ def _head(sample: Iterator[str]) -> Iterator[str]:
     for text in sample:
         yield text
         size += len(text.encode())
-        if size >= _FERTILITY_BYTES:
+        if size >= FERTILITY_BYTES:
             return
 
 

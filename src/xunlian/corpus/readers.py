@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from xunlian.corpus.clean import is_blank
 from xunlian.corpus.decode import Advance, decode, read_bytes
-from xunlian.corpus.pieces import PIECE, Piece, Pieces, cut
-from xunlian.corpus.records import BrokenRecords, read_csv, read_jsonl, read_parquet
+from xunlian.corpus.pieces import PIECE, Piece, Pieces, cut, in_pieces
+from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl, read_parquet
 from xunlian.corpus.sources import Source
 from xunlian.recipe.settings import Corpus as CorpusSettings
 
@@ -39,18 +39,25 @@ def read_documents(
 def _read(
     source: Source, settings: CorpusSettings, counts: Counter[str], advance: Advance
 ) -> Pieces:
+    fields = {"text_field": settings.text_field}
     if source.format == "parquet":
-        return read_parquet(source, settings.text_field, advance)
+        return _each_in_pieces(read_parquet(source, fields, advance))
     blocks = read_bytes(source, advance)
     broken = BrokenRecords(source, settings.on_error, counts)
     match source.format:
         case "jsonl":
-            return read_jsonl(blocks, settings, broken)
+            return _each_in_pieces(read_jsonl(blocks, fields, settings.encoding, broken))
         case "csv":
-            return read_csv(decode(blocks, source.name, settings.encoding), settings, broken)
+            text = decode(blocks, source.name, settings.encoding)
+            return _each_in_pieces(read_csv(text, fields, broken))
         case _:
             text = _line_feeds(decode(blocks, source.name, settings.encoding), counts)
             return _read_text(text, settings.documents)
+
+
+def _each_in_pieces(rows: Rows) -> Pieces:
+    for (text,) in rows:
+        yield from in_pieces(text)
 
 
 def _read_text(blocks: Iterator[str], documents: str) -> Pieces:

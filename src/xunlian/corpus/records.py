@@ -1,25 +1,28 @@
-"""Documents out of .jsonl, .csv and .parquet: one in each record.
+"""Fields out of the records of .jsonl, .csv, .tsv and .parquet: one for text, two for pairs.
 
-A record is in memory once, and is cut into pieces then.
+A record is in memory once.
 """
 
 import csv
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from xunlian.corpus.decode import Advance, decode, detect, read_bytes
-from xunlian.corpus.pieces import Pieces, in_pieces
 from xunlian.corpus.sources import Source
 from xunlian.errors import InputError, did_you_mean
-from xunlian.recipe.settings import Corpus as CorpusSettings
 
 _RECORD_BYTES = 1 << 30  # a longer line or field is a broken quote, not text
+
+Fields = Mapping[str, str]
+"""A setting that names a field -> the field's name, such as {'text_field': 'text'}."""
+Rows = Iterator[Sequence[str]]
+"""The texts of the fields of each record, in the order of `Fields`."""
 
 
 class BrokenRecords:
@@ -50,11 +53,13 @@ class BrokenRecords:
             )
 
 
-def read_jsonl(blocks: Iterator[bytes], settings: CorpusSettings, broken: BrokenRecords) -> Pieces:
-    """Field `text_field` of each line's object. A null is an empty document."""
-    name, field = broken.source.name, settings.text_field
+def read_jsonl(
+    blocks: Iterator[bytes], fields: Fields, encoding: str, broken: BrokenRecords
+) -> Rows:
+    """Fields of each line's object. A null is an empty text."""
+    name, wanted = broken.source.name, list(fields.values())
     seen = False
-    for number, line in enumerate(_byte_lines(_utf8(blocks, name, settings.encoding), name), 1):
+    for number, line in enumerate(_byte_lines(_utf8(blocks, name, encoding), name), 1):
         if not line or line.isspace():
             continue
         try:
@@ -64,15 +69,15 @@ def read_jsonl(blocks: Iterator[bytes], settings: CorpusSettings, broken: Broken
             continue
         if not isinstance(record, dict):
             broken.add(number, "not a JSON object")
-        elif field not in record:
+        elif missing := [field for field in wanted if field not in record]:
             if not seen:
-                raise _wrong_field(name, field, list(record))
-            broken.add(number, f"no field '{field}'")
-        elif not isinstance(record[field], str | None):
-            broken.add(number, f"field '{field}' is not text")
+                check_fields(name, fields, list(record))
+            broken.add(number, f"no field '{missing[0]}'")
+        elif wrong := [field for field in wanted if not isinstance(record[field], str | None)]:
+            broken.add(number, f"field '{wrong[0]}' is not text")
         else:
             seen = True
-            yield from in_pieces(record[field] or "")
+            yield [record[field] or "" for field in wanted]
     broken.finish()
 
 
@@ -126,9 +131,8 @@ def _byte_lines(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def read_csv(blocks: Iterator[str], settings: CorpusSettings, broken: BrokenRecords) -> Pieces:
-    """Column `text_field` of each row; the first row names the columns."""
-    name, field = broken.source.name, settings.text_field
+def read_csv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Rows:
+    """Columns of each row; the first row names them."""
     csv.field_size_limit(_RECORD_BYTES)
     rows = csv.reader(_text_lines(blocks), strict=True)
     header: list[str] | None = None
@@ -143,14 +147,57 @@ def read_csv(blocks: Iterator[str], settings: CorpusSettings, broken: BrokenReco
             break
         if header is None:
             header = [column.strip() for column in row]
-            if field not in header:
-                raise _wrong_field(name, field, header)
-            column = header.index(field)
+            check_fields(broken.source.name, fields, header)
+            columns = [header.index(field) for field in fields.values()]
         elif row and len(row) != len(header):
             broken.add(line, f"{len(row)} fields, not {len(header)}")
         elif row:
-            yield from in_pieces(row[column])
+            yield [row[column] for column in columns]
     broken.finish()
+
+
+def read_tsv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Rows:
+    """Columns of each line, without any quoting.
+
+    They are found by the names in the first line, by numbers from 1, or, when the first line has
+    none of these names and they are the usual ones, as the first columns.
+    """
+    name = broken.source.name
+    columns: list[int] | None = None
+    width = 0
+    for number, line in enumerate(_text_lines(blocks), 1):
+        cells = line.rstrip("\r\n").split("\t")
+        if cells == [""]:
+            continue
+        if columns is None:
+            width = len(cells)
+            columns, named = _tsv_columns(name, fields, [cell.strip() for cell in cells])
+            if named:
+                continue
+        if len(cells) == width:
+            yield [cells[column] for column in columns]
+        else:
+            broken.add(number, f"{len(cells)} columns, not {width}")
+    broken.finish()
+
+
+def _tsv_columns(name: str, fields: Fields, first: list[str]) -> tuple[list[int], bool]:
+    """(where the fields are, whether the first line holds names)."""
+    wanted = list(fields.values())
+    if all(field in first for field in wanted):
+        return [first.index(field) for field in wanted], True
+    usual = wanted == [setting.removesuffix("_field") for setting in fields]
+    numbers = [str(i + 1) for i in range(len(wanted))] if usual else wanted
+    if not all(number.isdecimal() for number in numbers):
+        check_fields(name, fields, first)
+    columns = [int(number) - 1 for number in numbers]
+    if min(columns) < 0 or max(columns) >= len(first):
+        raise InputError(
+            f"'{name}' has {len(first)} {'column' if len(first) == 1 else 'columns'} in its first "
+            f"line, so no column {min(numbers) if min(columns) < 0 else max(columns) + 1}. Columns "
+            f"are divided by tabs; {_settings(fields)} name them, by number from 1."
+        )
+    return columns, False
 
 
 def _text_lines(blocks: Iterator[str]) -> Iterator[str]:
@@ -164,45 +211,46 @@ def _text_lines(blocks: Iterator[str]) -> Iterator[str]:
         yield held
 
 
-def read_parquet(source: Source, field: str, advance: Advance) -> Pieces:
-    """Column `field` of each row."""
+def read_parquet(source: Source, fields: Fields, advance: Advance) -> Rows:
+    """Columns of each row."""
     if not source.compression:
-        yield from _parquet_file(source.path, source.name, field, advance)
+        yield from _parquet_file(source.path, source.name, fields, advance)
         return
     # Parquet is read from its end, so a compressed one has to be unpacked first.
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         for block in read_bytes(source, lambda _: None):
             file.write(block)
         file.flush()
-        yield from _parquet_file(Path(file.name), source.name, field, lambda _: None)
+        yield from _parquet_file(Path(file.name), source.name, fields, lambda _: None)
     advance(source.size)
 
 
-def _parquet_file(path: Path, name: str, field: str, advance: Advance) -> Pieces:
+def _parquet_file(path: Path, name: str, fields: Fields, advance: Advance) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, memory_map=False, buffer_size=1 << 20) as file:
-            names = file.schema_arrow.names
-            if field not in names:
-                raise _wrong_field(name, field, names)
-            kind = file.schema_arrow.field(field).type
-            if pa.types.is_dictionary(kind):
-                kind = kind.value_type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise InputError(
-                    f"'{name}': column '{field}' holds {kind}, not text. "
-                    "Name another with corpus.text_field=..."
-                )
+            check_fields(name, fields, file.schema_arrow.names)
+            wanted = list(fields.values())
+            for setting, field in fields.items():
+                kind = file.schema_arrow.field(field).type
+                if pa.types.is_dictionary(kind):
+                    kind = kind.value_type
+                if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                    raise InputError(
+                        f"'{name}': column '{field}' holds {kind}, not text. "
+                        f"Name another with corpus.{setting}=..."
+                    )
             rows = max(1, file.metadata.num_rows)
             size, told = path.stat().st_size, 0.0
-            for batch in file.iter_batches(batch_size=256, columns=[field], use_threads=False):
+            for batch in file.iter_batches(batch_size=256, columns=wanted, use_threads=False):
                 told += size * len(batch) / rows
                 advance(int(told))
                 told -= int(told)
-                for text in batch.column(0).to_pylist():
-                    yield from in_pieces(text or "")
+                columns = [batch.column(field).to_pylist() for field in wanted]
+                for texts in zip(*columns, strict=True):
+                    yield [text or "" for text in texts]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -210,8 +258,15 @@ def _parquet_file(path: Path, name: str, field: str, advance: Advance) -> Pieces
         ) from error
 
 
-def _wrong_field(name: str, field: str, fields: list[str]) -> InputError:
-    return InputError(
-        f"'{name}' has no field '{field}'.{did_you_mean(field, fields)} It has: "
-        f"{', '.join(fields)}. Name one with corpus.text_field=..."
-    )
+def check_fields(name: str, fields: Fields, has: Sequence[str]) -> None:
+    """Raises InputError when a field is not among those that the file `has`."""
+    for setting, field in fields.items():
+        if field not in has:
+            raise InputError(
+                f"'{name}' has no field '{field}'.{did_you_mean(field, has)} It has: "
+                f"{', '.join(has)}. Name one with corpus.{setting}=..."
+            )
+
+
+def _settings(fields: Fields) -> str:
+    return " and ".join(f"corpus.{setting}" for setting in fields)

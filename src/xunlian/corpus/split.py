@@ -9,6 +9,7 @@ Two ways, both pure functions of the order of the documents:
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -47,18 +48,28 @@ class Holdout:
         return int(characters * (1 - float(self.fraction)))
 
 
-def parse_holdout(val: str) -> Holdout | None:
-    """'0.1' -> a tenth; None when `val` is no number, and so names a file.
+def parse_holdout(vals: Sequence[str]) -> Holdout | None:
+    """['0.1'] -> a tenth; None when there is no number, and so files are named.
 
     Raises:
-        InputError: a number outside of 0 to 1.
+        InputError: a number outside of 0 to 1, or beside files.
     """
-    try:
-        number = float(val)
-    except ValueError:
+    val = next((val for val in vals if _is_number(val)), None)
+    if val is None:
         return None
+    if len(vals) > 1:
+        raise InputError(f"corpus.val = {', '.join(vals)}: name files, or one fraction.")
+    number = float(val)
     if not 0 <= number < 1:
         raise InputError(
             f"corpus.val = {val}: the fraction held out is from 0 to below 1, such as 0.05."
         )
     return Holdout(Fraction(val.strip()).limit_denominator(10**9))
+
+
+def _is_number(val: str) -> bool:
+    try:
+        float(val)
+    except ValueError:
+        return False
+    return True

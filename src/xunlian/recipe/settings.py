@@ -7,9 +7,13 @@ recipe --explain` and the reference page are made from it. A field whose default
 """
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Task = Literal["language-model", "translation", "summarization"]
+PAIR_TASKS = ("translation", "summarization")
+"""The tasks that learn from pairs: a source and a target."""
 
 
 class Table(BaseModel):
@@ -29,15 +33,38 @@ class Corpus(Table):
         (),
         description="Files, folders or globs to prepare when `path` does not exist yet: .txt, "
         ".jsonl, .csv, .parquet, each also .gz or .zst. `sample:NAME` is a text that ships "
-        "with Xunlian.",
+        "with Xunlian. For pairs: aligned text files two by two (source, target, ...), or files "
+        "with both sides: .tsv, .csv, .jsonl, .parquet, .tmx.",
     )
-    val: str = Field(
-        "0.05",
-        description="Validation text: a file, or the fraction of the documents held out (of each "
-        "text's end, when there are fewer than twenty documents).",
+    val: tuple[str, ...] = Field(
+        ("0.05",),
+        min_length=1,
+        description="Validation text: files, or the fraction of the documents or pairs held out "
+        "(of each text's end, when there are fewer than twenty documents).",
     )
     text_field: str = Field(
         "text", description="Field or column with the text (.jsonl, .csv, .parquet)."
+    )
+    source_field: str = Field(
+        "source",
+        description="Pairs: field or column with the source; in a .tsv also the column's number. "
+        "A .tsv without names has the source in column 1 and the target in column 2.",
+    )
+    target_field: str = Field("target", description="Pairs: field or column with the target.")
+    source_language: str | None = Field(
+        None,
+        description="Pairs: code of the source's language, such as en, de, zh, lzh. Default: the "
+        "ending of an aligned file (train.en), or what a .tmx says.",
+    )
+    target_language: str | None = Field(
+        None, description="Pairs: code of the target's language, likewise."
+    )
+    max_length_ratio: float = Field(
+        3.0,
+        ge=0,
+        description="Translation: drop a pair whose longer side has more than so many times the "
+        "characters of the shorter one (a Chinese or Japanese one counts 3, and both sides 10 "
+        "more, so that short pairs pass). 0: no limit.",
     )
     documents: Literal["file", "paragraph", "line"] = Field(
         "file",
@@ -50,6 +77,14 @@ class Corpus(Table):
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="At a broken line or record: stop and name it, or skip and count it."
     )
+
+    @field_validator("val", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """A lone file or fraction needs no brackets."""
+        items = value if isinstance(value, (tuple, list)) else (value,)
+        numbers = (int, float)
+        return tuple(str(item) if isinstance(item, numbers) else item for item in items)
 
 
 class Tokenizer(Table):
@@ -264,7 +299,10 @@ class Decoding(Table):
 class Recipe(Table):
     """All that a run is made of."""
 
-    task: Literal["language-model"] = Field("language-model", description="What is learned.")
+    task: Task = Field(
+        "language-model",
+        description="What is learned: to go on with a text, or to turn a source into a target.",
+    )
     about: str = Field("", description="One line on what the recipe is for.")
     prompts: tuple[str, ...] = Field((), description="Prompts of the samples shown after training.")
     corpus: Corpus = Corpus()

@@ -30,6 +30,21 @@ class Corpus:
         return self.card["tokenizer"]["end_id"]
 
     @property
+    def pad_id(self) -> int:
+        """The id that fills and starts sequences; the end token's where there is no such id."""
+        return self.card["tokenizer"].get("pad_id", self.end_id)
+
+    @property
+    def task(self) -> str:
+        """'language-model', or 'translation' or 'summarization' for a corpus of pairs."""
+        return self.card.get("task", "language-model")
+
+    @property
+    def languages(self) -> dict[str, str | None]:
+        """Codes of the languages of 'source' and 'target', None where not known."""
+        return {"source": None, "target": None} | self.card.get("languages", {})
+
+    @property
     def tokenizer_fingerprint(self) -> str:
         return self.card["tokenizer"]["fingerprint"]
 
@@ -37,14 +52,25 @@ class Corpus:
         """What the split holds: documents, tokens, bytes, characters, words and its shards."""
         return self.card["splits"][split]
 
-    def tokens(self, split: str) -> int:
-        return self.split_card(split)["tokens"]
+    def tokens(self, split: str, column: str | None = None) -> int:
+        """The tokens of a split: of one column, or of all."""
+        card = self.split_card(split)
+        return (card["columns"][column] if column else card)["tokens"]
 
     def stream(self, split: str, column: str | None = None) -> TokenStream:
         """The tokens of a split ('train' or 'val') as one sequence; empty when there are none.
 
-        `column` names one of several parallel streams (such as 'source' and 'target').
+        `column` names one of several parallel streams ('source' or 'target' of pairs).
+
+        Raises:
+            InputError: pairs where text is wanted, or the other way round.
         """
+        if (column is None) != (self.task == "language-model"):
+            holds, wants = ("pairs", "text") if column is None else ("text", "pairs")
+            raise InputError(
+                f"'{self.path}' is a corpus of {holds} (task {self.task}); this takes a corpus of "
+                f"{wants}."
+            )
         return open_stream([base for base, _ in self._shards(split, column)])
 
     def verify(self) -> None:

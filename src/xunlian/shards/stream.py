@@ -49,6 +49,25 @@ class TokenStream:
             done, at = end, at + 1
         return out
 
+    def bounds(self, first: int, last: int) -> np.ndarray:
+        """Where documents first..last-1 begin in this stream, and where the last of them ends.
+
+        int64 [last - first + 1], so `np.diff` of it gives their lengths, end tokens included.
+        """
+        if not 0 <= first <= last <= self.document_count:
+            raise IndexError(f"documents {first} to {last} of {self.document_count}")
+        out = np.full(last - first + 1, len(self), dtype=np.int64)
+        before = 0  # documents of the shards before
+        for shard, offset in zip(self.shards, self.offsets, strict=False):
+            count = len(shard.documents) - 1
+            # The end of the last one is the start of the next one, if there is one.
+            begin, end = max(first - before, 0), min(last + 1 - before, count)
+            if begin < end:
+                place = before + begin - first
+                out[place : place + end - begin] = offset + shard.document_starts(begin, end)
+            before += count
+        return out
+
     def spans(self) -> Iterator[tuple[int, int]]:
         """(start, stop) of each document in this stream, its end token included."""
         for shard, offset in zip(self.shards, self.offsets, strict=False):

@@ -26,10 +26,15 @@ class ShardWriter:
     """A context manager: `write` batches, leave the block, then read `shards`."""
 
     def __init__(
-        self, folder: Path, split: str, dtype: np.dtype, shard_tokens: int = SHARD_TOKENS
+        self,
+        folder: Path,
+        split: str,
+        dtype: np.dtype,
+        shard_tokens: int = SHARD_TOKENS,
+        column: str | None = None,
     ) -> None:
         self.folder, self.split, self.dtype = folder, split, dtype
-        self.shard_tokens = shard_tokens
+        self.shard_tokens, self.column = shard_tokens, column
         self.shards: list[dict[str, Any]] = []
         self._open: _Shard | None = None
 
@@ -69,6 +74,7 @@ class ShardWriter:
             if cut > first_sequence:
                 if self._open is None:
                     name = f"{self.split}-{len(self.shards):05d}"
+                    name += f".{self.column}" if self.column else ""
                     self._open = _Shard(self.folder / name, self.dtype)
                 last_token = int(ends[cut - 1])
                 self._open.append(
@@ -82,7 +88,8 @@ class ShardWriter:
 
     def _finish(self) -> None:
         if self._open:
-            self.shards.append(self._open.finish())
+            column = {"column": self.column} if self.column else {}
+            self.shards.append(self._open.finish() | column)
             self._open = None
 
 

@@ -12,6 +12,9 @@
 END = "<|endoftext|>"
 """Ends every document."""
 
+PAD = "<pad>"
+"""Starts and fills the sequences of encoder-decoders; only their tokenizers have it."""
+
 UNKNOWN = "<unk>"
 """Stands for what the vocabulary cannot say; only WordPiece ever produces it."""
 

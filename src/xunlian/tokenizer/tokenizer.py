@@ -14,14 +14,17 @@ from pathlib import Path
 
 import orjson
 import tokenizers
+from tokenizers import processors
 
 from xunlian.errors import InputError
 from xunlian.files import write_json, write_text
 from xunlian.tokenizer.fingerprint import fingerprint
-from xunlian.tokenizer.patterns import END, UNKNOWN
+from xunlian.tokenizer.patterns import END, PAD, UNKNOWN
 
 # Names of the end-of-document token in other people's tokenizers.
 _END_NAMES = (END, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<|im_end|>", "[SEP]", "[EOS]")
+
+_PAD_NAMES = (PAD, "<|pad|>", "[PAD]", "<PAD>", "<|padding|>")
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Tokenizer:
         vocab_size: one more than the largest id.
         end_id: the id that ends a document.
         fingerprint: tells whether two tokenizers are the same (see fingerprint.py).
+        pad_id: the id that fills and starts sequences of an encoder-decoder, if there is one.
     """
 
     backend: tokenizers.Tokenizer
     vocab_size: int
     end_id: int
     fingerprint: str
+    pad_id: int | None = None
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without special tokens."""
@@ -68,11 +73,13 @@ class Tokenizer:
         }
         if self.backend.token_to_id(UNKNOWN) is not None:
             config["unk_token"] = UNKNOWN
+        if self.pad_id is not None:
+            config["pad_token"] = str(self.backend.id_to_token(self.pad_id))
         write_json(folder / "tokenizer_config.json", config)
 
 
-def wrap(backend: tokenizers.Tokenizer, end_token: str) -> Tokenizer:
-    """A `Tokenizer` from one of the `tokenizers` library, whose document end is `end_token`."""
+def wrap(backend: tokenizers.Tokenizer, end_token: str, pad_token: str | None = None) -> Tokenizer:
+    """A `Tokenizer` from one of the `tokenizers` library, with its document end and padding."""
     backend.no_truncation()
     backend.no_padding()
     end_id = backend.token_to_id(end_token)
@@ -80,7 +87,23 @@ def wrap(backend: tokenizers.Tokenizer, end_token: str) -> Tokenizer:
     # Text must not make special tokens. This is a setting of the object, not of the file.
     backend.encode_special_tokens = True
     size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
-    return Tokenizer(backend, size, end_id, fingerprint(backend.to_str()))
+    pad_id = None if pad_token is None else backend.token_to_id(pad_token)
+    return Tokenizer(backend, size, end_id, fingerprint(backend.to_str()), pad_id)
+
+
+def with_end_template(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer whose file says that a sequence ends with the end token, and nothing else.
+
+    For pairs: Transformers then makes of a text the ids that the model was trained on. Our own
+    `encode` adds no special tokens with or without it.
+    """
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    end = tokenizer.end_token
+    backend.post_processor = processors.TemplateProcessing(
+        single=["$A", end], pair=["$A", end, "$B", end], special_tokens=[(end, tokenizer.end_id)]
+    )
+    pad = tokenizer.pad_id
+    return wrap(backend, end, None if pad is None else backend.id_to_token(pad))
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
@@ -98,19 +121,30 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
         backend = tokenizers.Tokenizer.from_str(file.read_text("utf-8"))
     except Exception as error:  # the library raises bare Exceptions
         raise InputError(f"'{file}' is damaged or no tokenizer.json ({error}).") from error
-    for name in (_configured_end(file.parent), *_END_NAMES):
+    for name in (_configured("eos_token", file.parent), *_END_NAMES):
         if name is not None and backend.token_to_id(name) is not None:
-            return wrap(backend, name)
+            return wrap(backend, name, _pad_token(backend, file.parent))
     raise InputError(
         f"'{file}' has no token that ends a document. Give it one named {END}, or name its own as "
         "eos_token in a tokenizer_config.json beside it."
     )
 
 
-def _configured_end(folder: Path) -> str | None:
-    """The eos_token of a tokenizer_config.json in `folder`, if there is one."""
+def _pad_token(backend: tokenizers.Tokenizer, folder: Path) -> str | None:
+    configured = _configured("pad_token", folder)
+    if configured is not None and backend.token_to_id(configured) is not None:
+        return configured
+    # A learned piece may read '<pad>' too; only a special token means it.
+    special = {
+        token.content for token in backend.get_added_tokens_decoder().values() if token.special
+    }
+    return next((name for name in _PAD_NAMES if name in special), None)
+
+
+def _configured(key: str, folder: Path) -> str | None:
+    """A special token's name in a tokenizer_config.json in `folder`, if there is one."""
     try:
-        token = orjson.loads((folder / "tokenizer_config.json").read_bytes()).get("eos_token")
+        token = orjson.loads((folder / "tokenizer_config.json").read_bytes()).get(key)
     except (OSError, ValueError, AttributeError):
         return None
     if isinstance(token, dict):

@@ -18,9 +18,9 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.tokenizer.patterns import BYTE_TOKENS, END, WINDOW, WORDS
+from xunlian.tokenizer.patterns import BYTE_TOKENS, END, PAD, WINDOW, WORDS
 from xunlian.tokenizer.sizes import Kind, frequent
-from xunlian.tokenizer.tokenizer import Tokenizer, wrap
+from xunlian.tokenizer.tokenizer import Tokenizer, with_end_template, wrap
 from xunlian.tokenizer.unigram import train_unigram
 from xunlian.tokenizer.wordpiece import train_wordpiece
 
@@ -31,7 +31,7 @@ _SMALLEST = {"bpe": 258, "unigram": 272, "wordpiece": 16, "byte": 257, "char": 2
 
 
 def train_tokenizer(
-    texts: Iterator[str], kind: str, vocab_size: int, shrink: bool = False
+    texts: Iterator[str], kind: str, vocab_size: int, shrink: bool = False, pad: bool = False
 ) -> Tokenizer:
     """Learn a tokenizer of `vocab_size` tokens, special ones included.
 
@@ -40,6 +40,7 @@ def train_tokenizer(
         kind: one of KINDS.
         vocab_size: the size asked for.
         shrink: accept a smaller vocabulary when the text does not support this size.
+        pad: add the token PAD, as the last one, and end sequences as `with_end_template` does.
 
     Raises:
         InputError: unknown kind, or a size that is too small for the kind or (unless `shrink`)
@@ -50,30 +51,31 @@ def train_tokenizer(
             f"Unknown tokenizer '{kind}'.{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}, "
             "or the path of a tokenizer.json."
         )
-    if vocab_size < _SMALLEST[kind]:
+    room = vocab_size - pad
+    if room < _SMALLEST[kind]:
         raise InputError(
             f"tokenizer.vocab_size = {vocab_size} is too small: kind '{kind}' needs at least "
-            f"{_SMALLEST[kind]}."
+            f"{_SMALLEST[kind] + pad}."
         )
     match kind:
         case "bpe":
-            backend = _train_bpe(texts, vocab_size)
+            backend = _train_bpe(texts, room)
         case "unigram":
-            backend = train_unigram(texts, vocab_size)
+            backend = train_unigram(texts, room)
         case "wordpiece":
-            backend = train_wordpiece(texts, vocab_size)
+            backend = train_wordpiece(texts, room)
         case "byte":
             backend = _bytes()
         case "char":
-            backend = _train_char(texts, vocab_size)
-    backend.add_special_tokens([END])
+            backend = _train_char(texts, room)
+    backend.add_special_tokens([END, PAD] if pad else [END])
     learned = backend.get_vocab_size()
     if learned < vocab_size and not shrink:
         raise InputError(
             f"tokenizer.vocab_size = {vocab_size} is more than this text supports with kind "
             f"'{kind}': at most {learned}. Choose a smaller one, or leave it out."
         )
-    return wrap(backend, END)
+    return with_end_template(wrap(backend, END, PAD)) if pad else wrap(backend, END)
 
 
 def _train_bpe(texts: Iterator[str], vocab_size: int) -> tokenizers.Tokenizer:
