@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from xunlian.runs.folder import Run
+    from xunlian.shards.corpus import Corpus
 
 Split = Literal["train", "val"]
 SHOWN_TOKENS = 100_000  # of one document: a whole library may be one
@@ -20,7 +21,7 @@ def info(
 
     Args:
         show: of a corpus, that many documents of `split`, decoded back from the shards (of each
-            at most SHOWN_TOKENS).
+            at most SHOWN_TOKENS); of pairs, that many of them, the two sides with a tab between.
         split: 'train' or 'val'.
         verify: of a corpus, compare every shard with its checksum.
 
@@ -49,10 +50,7 @@ def info(
 
 
 def _corpus(path: Path, show: int, split: Split, verify: bool) -> dict[str, Any]:
-    from itertools import islice
-
     from xunlian.shards.corpus import open_corpus
-    from xunlian.tokenizer.tokenizer import load_tokenizer
 
     corpus = open_corpus(path)
     found: dict[str, Any] = {"kind": "corpus", "path": str(path), **corpus.card}
@@ -60,15 +58,31 @@ def _corpus(path: Path, show: int, split: Split, verify: bool) -> dict[str, Any]
         corpus.verify()
         found["verified"] = True
     if show > 0:
-        tokenizer, stream = load_tokenizer(path), corpus.stream(split)
+        columns = list(corpus.split_card(split).get("columns", {})) or [None]
+        sides = [_documents(corpus, split, column, show) for column in columns]
         found["documents"] = [
             {
-                "text": tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))),
-                "tokens": stop - start,
+                "text": "\t".join(text for text, _ in document),
+                "tokens": sum(tokens for _, tokens in document),
             }
-            for start, stop in islice(stream.spans(), show)
+            for document in zip(*sides, strict=True)
         ]
     return found
+
+
+def _documents(
+    corpus: "Corpus", split: Split, column: str | None, show: int
+) -> list[tuple[str, int]]:
+    """The first texts and their tokens."""
+    from itertools import islice
+
+    from xunlian.tokenizer.tokenizer import load_tokenizer
+
+    tokenizer, stream = load_tokenizer(corpus.path), corpus.stream(split, column)
+    return [
+        (tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))), stop - start)
+        for start, stop in islice(stream.spans(), show)
+    ]
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -21,8 +21,10 @@ REASONS = (
     "duplicates",
 )
 
-# A Chinese character says about as much as three or four letters (measured: Python's
-# documentation has XXX English characters for each Chinese one).
+# A Chinese character says about as much as three letters (measured: Python's documentation has 3.5
+# English characters for each Chinese one, Tatoeba 3.6). With that, 99% of the pairs of English with
+# Chinese, German, French and Czech stay below a ratio of 1.7, of classical with modern Chinese
+# below 2.8; what is above 3 is misaligned or cut.
 _LETTERS_PER_HAN = 3
 _SHORT = 10  # characters added to both sides, so that "Run." may be "你用跑的。"
 

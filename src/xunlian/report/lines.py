@@ -20,6 +20,9 @@ def describe(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tokenizer = found["tokenizer"]
+    if found.get("task"):
+        codes = [code for code in (found.get("languages") or {}).values() if code]
+        yield "task", found["task"] + (f", {' to '.join(codes)}" if codes else "")
     yield (
         "tokenizer",
         ", ".join(filter(None, [tokenizer.get("kind"), f"{tokenizer['vocab_size']:,} tokens"])),
@@ -29,7 +32,8 @@ def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             name,
             (
-                f"{split['documents']:,} documents, {split['tokens']:,} tokens, "
+                f"{split['documents']:,} {'pairs' if 'pairs' in split else 'documents'}, "
+                f"{split['tokens']:,} tokens{_sides(split)}, "
                 f"{split['characters']:,} characters, {split['bytes']:,} bytes; "
                 f"{shards} {'shard' if shards == 1 else 'shards'}"
             ),
@@ -51,6 +55,12 @@ def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if found.get("verified"):
         yield "checksums", "all right"
+
+
+def _sides(split: Mapping[str, Any]) -> str:
+    """' (source 5, target 6)' for pairs."""
+    sides = {name: side["tokens"] for name, side in (split.get("columns") or {}).items()}
+    return f" ({_figures(sides)})" if sides else ""
 
 
 def _run(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
