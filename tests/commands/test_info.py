@@ -7,6 +7,7 @@ from made_run import TRAIN, VAL, make_corpus, make_model, make_run, tree
 
 from xunlian import cli
 from xunlian.commands.info import info
+from xunlian.commands.prepare import prepare
 from xunlian.errors import InputError
 
 
@@ -133,3 +134,17 @@ def test_damaged_weights_are_named(tmp_path):
     (folder / "model.safetensors").write_bytes(b"no such thing")
     with pytest.raises(InputError, match=r"model\.safetensors.*damaged"):
         info(folder)
+
+
+def test_pairs_come_back_with_a_tab_between(tmp_path, capsys):
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"dog {i}\tHund {i}\n" for i in range(30)))
+    corpus = tmp_path / "corpus"
+    prepare(pairs, pairs=True, out=corpus, val=0, tokenizer="byte")
+    assert info(corpus, show=1)["documents"] == [{"text": "dog 0\tHund 0", "tokens": 13}]
+    assert info(corpus, show=3, split="val")["documents"] == []
+    assert info(corpus, verify=True)["verified"]
+    assert cli.main(["info", str(corpus), "--show", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "translation" in shown and "30 pairs" in shown and "(source 200, target 230)" in shown
+    assert shown.endswith("dog 1\tHund 1\n")

@@ -147,3 +147,101 @@ def test_a_read_only_place_is_said(text: Path, tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_the_folder_is_said(text: Path) -> None:
     with pytest.raises(InputError, match="in the way"):
         command(text, "--out", text / "out")
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> list[Path]:
+    """60 pairs to train on, English before German, and 3 to validate on."""
+    paths = []
+    for name, numbers in (("train", range(60)), ("val", range(100, 103))):
+        for code, sentence in (("en", "There are {} dogs."), ("de", "Dort sind {} Hunde.")):
+            paths.append(tmp_path / f"{name}.{code}")
+            paths[-1].write_text("".join(sentence.format(i) + "\n" for i in numbers), "utf-8")
+    return paths
+
+
+def test_pairs_are_prepared_and_what_was_dropped_is_said(
+    aligned: list[Path], tmp_path: Path, capsys
+) -> None:
+    train, val = aligned[:2], aligned[2:]
+    with train[0].open("a") as source, train[1].open("a") as target:
+        source.write("same\nThere are 3 dogs.\nThe word\n\n")
+        target.write("same\nDort sind 3 Hunde.\nСлово\nempty\n")
+    settings = ["tokenizer.kind=byte", "corpus.max_length_ratio=4"]
+    out = tmp_path / "out"
+    # Settings may stand anywhere, also behind the files of an option.
+    arguments = ["--pairs", *train, settings[0], "--val", *val, settings[1], "--out", out]
+    assert command(*arguments) == 0
+    said = capsys.readouterr().err
+    assert "60 pairs to train on, 3 to validate" in said
+    assert "Left out: 1 empty source, 1 identical, 1 wrong language, 1 duplicates" in said
+    assert "warning: 1 pair was dropped because a side is in another script" in said
+    assert "source tokens to train on" in said and "target tokens to train on" in said
+    corpus = open_corpus(out)
+    assert corpus.card["reading"]["max_length_ratio"] == 4
+    assert corpus.languages == {"source": "en", "target": "de"} and corpus.vocab_size == 258
+
+
+def test_a_recipe_says_by_its_task_that_it_learns_from_pairs(
+    aligned: list[Path], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "my.toml"
+    names = ", ".join(f'"{path}"' for path in aligned[:2])
+    vals = ", ".join(f'"{path}"' for path in aligned[2:])
+    recipe.write_text(
+        f'task = "summarization"\n[corpus]\nsources = [{names}]\nval = [{vals}]\n'
+        '[tokenizer]\nkind = "byte"\n'
+    )
+    assert command(recipe, "--out", tmp_path / "out") == 0
+    corpus = open_corpus(tmp_path / "out")
+    assert corpus.task == "summarization" and corpus.split_card("val")["pairs"] == 3
+    others = [path.rename(tmp_path / f"other{path.suffix}") for path in aligned[2:]]
+    assert command(recipe, "--val", *others, "--out", tmp_path / "two") == 0
+    assert open_corpus(tmp_path / "two").card["val"][1]["name"] == str(others[1])
+    with pytest.raises(InputError, match=r"goes from de to en, but the pairs go from en to de"):
+        command(recipe, "--val", *reversed(others), "--out", tmp_path / "swapped")
+    same = xunlian.prepare(
+        *aligned[:2], out=tmp_path / "three", tokenizer="byte", overrides=["task=summarization"]
+    )
+    assert same.task == "summarization" and same.split_card("val")["pairs"] == 3
+
+
+def test_pairs_for_a_task_that_learns_from_text_are_refused(
+    aligned: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(
+        InputError, match=r"shakespeare-char: task = language-model .*not from pairs"
+    ):
+        xunlian.prepare("shakespeare-char", pairs=True, out=out)
+    with pytest.raises(InputError, match=r"task = language-model .*not from pairs"):
+        xunlian.prepare(*aligned[:2], pairs=True, out=out, overrides=["task=language-model"])
+    with pytest.raises(InputError, match=r"'x\.toml' stands beside --pairs"):
+        command("x.toml", "--pairs", *aligned[:2], "--out", out)
+    with pytest.raises(InputError, match="Nothing to prepare: name files"):
+        command("--out", out)
+    with pytest.raises(InputError, match=r"train\.en' has no partner"):
+        command("--pairs", aligned[0], "--out", out)
+    with pytest.raises(InputError, match="name files, or one fraction"):
+        command("--pairs", *aligned[:2], "--val", "0.1", aligned[2], "--out", out)
+    assert not out.exists()
+
+
+def test_texts_may_stand_behind_the_validation_text(text: Path, tmp_path: Path) -> None:
+    val = tmp_path / "val.txt"
+    val.write_text("to validate on")
+    command("--tokenizer", "byte", "--out", tmp_path / "out", "--val", val, text)
+    assert open_corpus(tmp_path / "out").card["sources"] == [
+        {"name": str(text), "bytes": text.stat().st_size}
+    ]
+    command(
+        text,
+        "--tokenizer",
+        "byte",
+        "--out",
+        tmp_path / "two",
+        "--val",
+        "0.2",
+        "task=language-model",
+    )
+    assert open_corpus(tmp_path / "two").card["val"] == "0.2"

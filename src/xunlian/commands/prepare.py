@@ -149,7 +149,7 @@ def run(arguments: Namespace) -> int:
     )
     if pairs and inputs:
         raise InputError(
-            f"'{inputs[0]}' stands before --pairs, which names all the files. For the pairs of a "
+            f"'{inputs[0]}' stands beside --pairs, which names all the files. For the pairs of a "
             "recipe leave --pairs out: its task says what it learns from."
         )
     if not (pairs or _recipe(inputs)):
@@ -217,7 +217,8 @@ def _summarize(corpus: "Corpus") -> None:
     if wrong := dropped.get("wrong_language"):
         source, target = corpus.languages.values()
         warn(
-            f"{wrong:,} pairs were dropped because a side is in another script than its language "
+            f"{wrong:,} {'pair was' if wrong == 1 else 'pairs were'} dropped because a side is in "
+            f"another script than its language "
             f"(source {source}, target {target})."
         )
     for column in train.get("columns", {None: None}):
