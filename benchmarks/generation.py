@@ -21,7 +21,7 @@ from records import record
 
 from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import generate_tokens
-from xunlian.decoding.model import faster_precision
+from xunlian.decoding.precision import faster_precision
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.recipe.settings import Decoding

@@ -49,7 +49,8 @@ def time_xunlian(context: int, steps: int, batch_tokens: int) -> list[float]:
     from xunlian.machine.features import read_machine
     from xunlian.recipe.settings import Model, Recipe, Training
     from xunlian.training import decisions
-    from xunlian.training.job import build_model, build_stepper
+    from xunlian.training.job import build_stepper
+    from xunlian.training.objectives import build_model
     from xunlian.training.parallel import Group
 
     group = Group(0, 1, torch.device("cpu"))
@@ -68,7 +69,7 @@ def time_xunlian(context: int, steps: int, batch_tokens: int) -> list[float]:
     for _ in range(steps):
         rows = generator.integers(0, VOCAB, (batch_tokens // context, context + 1))
         begun = time.perf_counter()
-        stepper.step(rows[:, :-1], rows[:, 1:], 1.0, 1.0)
+        stepper.step((rows[:, :-1], rows[:, 1:]), 1.0, 1.0)
         times.append(time.perf_counter() - begun)
     return times
 

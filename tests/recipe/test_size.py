@@ -3,10 +3,11 @@
 import pytest
 
 from xunlian.models.decoder import Decoder, DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from xunlian.recipe.budget import Budget, parse_budget
 from xunlian.recipe.resolve import resolve
 from xunlian.recipe.settings import Model, Recipe, parse_size
-from xunlian.recipe.size import count_parameters, derive_shape
+from xunlian.recipe.size import count_parameters, decoder_fields, derive_shape
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
@@ -15,7 +16,9 @@ def test_counted_parameters_equal_the_model(architecture, tied):
     model = Model(architecture=architecture, depth=3, width=96, heads=3, tied=tied, context=32)
     shape = derive_shape(model, 500)
     built = Decoder(
-        DecoderConfig(architecture=architecture, vocab_size=500, context=32, **vars(shape))
+        DecoderConfig(
+            architecture=architecture, vocab_size=500, context=32, **decoder_fields(shape)
+        )
     )
     assert count_parameters(model, shape, 500) == sum(p.numel() for p in built.parameters())
 
@@ -23,8 +26,21 @@ def test_counted_parameters_equal_the_model(architecture, tied):
 def test_counted_parameters_equal_the_model_with_grouped_queries():
     model = Model(depth=2, width=128, heads=8, kv_heads=2, head_width=16, context=32)
     shape = derive_shape(model, 300)
-    built = Decoder(DecoderConfig(architecture="qwen3", vocab_size=300, context=32, **vars(shape)))
+    built = Decoder(
+        DecoderConfig(architecture="qwen3", vocab_size=300, context=32, **decoder_fields(shape))
+    )
     assert count_parameters(model, shape, 300) == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["pegasus", "marian"])
+def test_counted_parameters_equal_the_encoder_decoder(architecture):
+    model = Model(architecture=architecture, depth=3, decoder_depth=2, width=96, heads=3)
+    shape = derive_shape(model, 500)
+    config = EncoderDecoderConfig(
+        architecture, 500, 3, shape.decoder_depth, 96, 3, shape.mlp_width, 32
+    )
+    built = sum(p.numel() for p in EncoderDecoder(config).parameters())
+    assert count_parameters(model, shape, 500) == built
 
 
 @pytest.mark.parametrize("size", ["1m", "3m", "10m", "30m", "124m", "350m", "1b"])
@@ -64,6 +80,6 @@ def test_everything_is_resolved_and_given_values_stay():
     )
     assert done.model.mlp_width == 333
     open_fields = {name for name, value in done.model if value is None}
-    assert open_fields == {"init_from"}
+    assert open_fields == {"init_from", "decoder_depth"}
     assert done.training.batch_tokens % done.model.context == 0
     assert done.training.learning_rate is not None

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 import xunlian
 from xunlian.cli import main
 from xunlian.errors import XunlianError
+from xunlian.evaluation import perplexity
 from xunlian.evaluation.perplexity import window_losses
 from xunlian.recipe.size import training_flops_per_token
 from xunlian.runs.folder import open_run
 from xunlian.shards.corpus import open_corpus
-from xunlian.training import loop
 from xunlian.training.checkpoint import list_checkpoints, load_checkpoint
 from xunlian.training.step import Stepper
 
@@ -193,7 +193,7 @@ def test_a_validation_loss_that_is_no_number_is_not_the_best(tiny_corpus, tmp_pa
         calls.append(nats)
         return (math.nan if len(calls) == 1 else nats), tokens
 
-    monkeypatch.setattr(loop, "window_losses", first_is_nan)
+    monkeypatch.setattr(perplexity, "window_losses", first_is_nan)
     run = train(
         tiny_corpus, tmp_path / "run", "training.budget=9 steps", "training.validate_every=3"
     )

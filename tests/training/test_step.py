@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.models.losses import IGNORED
+from xunlian.training.objectives import NextTokenLoss
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.step import Stepper
@@ -43,9 +44,8 @@ def made_stepper(
         kind, RATE, RATE, RATE, RATE, 0.0, 0.95, (0.9, 0.95), torch.float32
     )
     optimizers = Optimizers(model, settings)
-    return Stepper(
-        model, optimizers, ALONE, dtype=torch.float32, micro_rows=micro_rows, grad_clip=clip
-    )
+    loss = NextTokenLoss(model, torch.float32)
+    return Stepper(loss, optimizers, ALONE, micro_rows=micro_rows, grad_clip=clip)
 
 
 def batch(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +71,7 @@ def gradients_of_step(stepper: Stepper, inputs: np.ndarray, targets: np.ndarray)
         update(rate_factor, momentum_factor)
 
     stepper.optimizers.step = spy
-    result = stepper.step(inputs, targets, 1.0, 1.0)
+    result = stepper.step((inputs, targets), 1.0, 1.0)
     return result, seen
 
 
@@ -102,7 +102,7 @@ def test_steps_equal_the_textbook_ones_with_clipping_and_adamw():
     )
     for seed in range(4):
         inputs, targets = batch(seed)
-        result = stepper.step(inputs, targets, 1.0, 1.0)
+        result = stepper.step((inputs, targets), 1.0, 1.0)
         loss = reference_loss(reference, inputs, targets)
         adamw.zero_grad()
         loss.backward()
@@ -138,7 +138,7 @@ def test_weights_after_a_step_do_not_depend_on_the_micro_batches(kind):
     whole, parts = made_stepper(kind=kind, micro_rows=ROWS), made_stepper(kind=kind, micro_rows=1)
     before = made_stepper(kind=kind).parameters
     for stepper in (whole, parts):
-        stepper.step(*batch(), 1.0, 1.0)
+        stepper.step(batch(), 1.0, 1.0)
     for one, other, old in zip(whole.parameters, parts.parameters, before, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
         assert not torch.allclose(one, old, atol=1e-3)
@@ -147,8 +147,8 @@ def test_weights_after_a_step_do_not_depend_on_the_micro_batches(kind):
 def test_rate_factor_scales_the_update():
     before = made_stepper().parameters
     full, half = made_stepper(), made_stepper()
-    full.step(*batch(), 1.0, 1.0)
-    half.step(*batch(), 0.5, 1.0)
+    full.step(batch(), 1.0, 1.0)
+    half.step(batch(), 0.5, 1.0)
     for old, one, other in zip(before, full.parameters, half.parameters, strict=True):
         assert torch.allclose((one - old) / 2, other - old, atol=1e-6)
 
@@ -205,15 +205,15 @@ def poison_the_gradient(stepper: Stepper):
 def test_a_step_that_is_not_finite_changes_nothing(kind, poison):
     stepper, never_poisoned = made_stepper(kind=kind, clip=1.0), made_stepper(kind=kind, clip=1.0)
     for each in (stepper, never_poisoned):
-        assert each.step(*batch(1), 1.0, 1.0).finite  # the optimizer has a state to lose
+        assert each.step(batch(1), 1.0, 1.0).finite  # the optimizer has a state to lose
     heal = poison(stepper)
     before = whole_state(stepper)
-    result = stepper.step(*batch(2), 1.0, 1.0)
+    result = stepper.step(batch(2), 1.0, 1.0)
     assert not result.finite
     assert math.isfinite(result.loss) == (poison is poison_the_gradient)
     assert_same(before, whole_state(stepper))
     assert all(parameter.grad is None for parameter in stepper.parameters)
     heal()
     for each in (stepper, never_poisoned):
-        assert each.step(*batch(3), 1.0, 1.0).finite
+        assert each.step(batch(3), 1.0, 1.0).finite
     assert_same(whole_state(stepper), whole_state(never_poisoned))

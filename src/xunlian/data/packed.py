@@ -42,6 +42,11 @@ class PackedRows:
         self.stream, self.context, self.seed = stream, context, seed
         self.rows_per_epoch = len(stream) // context
 
+    @property
+    def row_tokens(self) -> float:
+        """Tokens of a row: all are real."""
+        return self.context
+
     def read(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of rows first .. first+count-1, each (count, context), int64."""
         rows = np.stack(

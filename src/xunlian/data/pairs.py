@@ -24,7 +24,8 @@ _CHOICES = 128  # lengths on either side are told apart up to so many steps
 class Documents(Protocol):
     """Documents one after the other, each ending with the end token."""
 
-    document_count: int
+    @property
+    def document_count(self) -> int: ...
 
     def bounds(self, first: int, last: int) -> np.ndarray: ...
 

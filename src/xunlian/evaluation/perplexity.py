@@ -128,6 +128,29 @@ def validation_loss(
     return nats / tokens
 
 
+@dataclass(frozen=True)
+class StreamValidation:
+    """A validation text in windows of the context, which processes share out."""
+
+    stream: Stream
+    context: int
+
+    @property
+    def parts(self) -> int:
+        return count_windows(len(self.stream), self.context)
+
+    def nats(self, model: Decoder, first: int, last: int, dtype: torch.dtype) -> tuple[float, int]:
+        """Sum of nats of windows first .. last-1 and how many tokens they predict."""
+        return window_losses(
+            model,
+            self.stream,
+            first_window=first,
+            last_window=last,
+            dtype=dtype,
+            batch_tokens=max(self.context, 4096),
+        )
+
+
 def count_windows(tokens: int, context: int) -> int:
     """How many windows hold all targets of a stream of `tokens` tokens, all but its first."""
     return -(-(tokens - 1) // context)

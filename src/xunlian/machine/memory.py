@@ -58,6 +58,9 @@ def predict_training_memory(
         passing += 4 * shape.heads * context
     activations = micro_tokens * (depth * (saved * real + wide) + passing)
     joined_weights = depth * width * (joined + hidden * 2 // 3) * 4
+    if shape.decoder_depth is not None:
+        activations = micro_tokens * _saved_of_pairs(shape, context, real, compiled)
+        joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
     cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
     chunk = min(chunk_logits, micro_tokens * vocab_size)
     loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
@@ -70,6 +73,22 @@ def predict_training_memory(
         "loss chunk": loss + 4 * vocab_size * width,
         "workspace": WORKSPACE,
     }
+
+
+def _saved_of_pairs(shape: Shape, context: int, real: int, compiled: bool) -> int:
+    """Bytes that an encoder-decoder keeps for one place of a row on both sides."""
+    width, heads = shape.width, shape.heads
+    # One attention: residual sum, normed input, queries, keys, values, heads, the exponentials.
+    attention = 7 * width + heads * context
+    mlp = 2 * width + shape.mlp_width
+    attentions = shape.depth + 2 * (shape.decoder_depth or 0)
+    mlps = shape.depth + (shape.decoder_depth or 0)
+    # Uncompiled: norms in fp32, scores in fp32 twice, and what dropout gives.
+    wide = (
+        0 if compiled else attentions * (4 * (3 * width + 2 * heads * context)) + mlps * 12 * width
+    )
+    bytes_of_dropout = (attentions + mlps) * width
+    return (attentions * attention + mlps * mlp) * real + wide + bytes_of_dropout
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from xunlian.errors import InputError
 from xunlian.recipe.budget import parse_budget
-from xunlian.recipe.settings import Model, Recipe, Training
+from xunlian.recipe.settings import PAIR_TASKS, Model, Recipe, Training
 from xunlian.recipe.size import (
     Shape,
     count_parameters,
@@ -44,7 +44,8 @@ def resolve(
     Raises:
         InputError: values that cannot be combined.
     """
-    model = recipe.model
+    pairs = recipe.task in PAIR_TASKS
+    model = _with_architecture(recipe.model, pairs)
     try:
         shape = derive_shape(model, vocab_size)
     except ValueError as error:
@@ -83,15 +84,34 @@ def resolve(
         "micro_batch_tokens": training.micro_batch_tokens or (65_536 if on_gpu else 4_096),
         **_rates(training, shape),
     }
+    if training.label_smoothing is None:
+        values["label_smoothing"] = 0.1 if pairs else 0.0
     dropout = model.dropout
     if dropout is None:
-        dropout = _dropout(total[budget.unit] / corpus_tokens)
+        dropout = _dropout(total[budget.unit] / corpus_tokens, pairs)
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={**vars(shape), "dropout": dropout}),
             "training": training.model_copy(update=values),
         }
     )
+
+
+def _with_architecture(model: Model, pairs: bool) -> Model:
+    """With the layout that the task has when none is given.
+
+    Raises:
+        InputError: it does not go with the task.
+    """
+    known = ("pegasus", "marian") if pairs else ("qwen3", "gpt2")
+    if model.architecture not in (None, *known):
+        raise InputError(
+            f"model.architecture = {model.architecture} is not for "
+            f"{'pairs' if pairs else 'one text'}; choose {' or '.join(known)}."
+        )
+    if model.decoder_depth and not pairs:
+        raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
+    return model.model_copy(update={"architecture": model.architecture or known[0]})
 
 
 def _default_budget(parameters: int, corpus_tokens: int) -> str:
@@ -148,8 +168,10 @@ def _rates(training: Training, shape: Shape) -> dict[str, float]:
     return {name: given[name] if given[name] is not None else rate for name, rate in rates.items()}
 
 
-def _dropout(epochs: float) -> float:
-    """None while text is hardly repeated, more the oftener it is."""
+def _dropout(epochs: float, pairs: bool) -> float:
+    """None while text is hardly repeated, more the oftener it is; pairs take more."""
+    if pairs:
+        return 0.1 if epochs <= 5 else 0.2 if epochs <= 12 else 0.3
     return 0.0 if epochs <= 5 else 0.1 if epochs <= 12 else 0.2
 
 

@@ -111,18 +111,27 @@ class Tokenizer(Table):
 class Model(Table):
     """The network. `size` or `depth` alone is enough; every other field can override."""
 
-    family: Literal["transformer"] = Field("transformer", description="Kind of network.")
-    architecture: Literal["qwen3", "gpt2"] = Field(
-        "qwen3",
-        description="qwen3: RMSNorm, rotary positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned "
-        "positions, GELU, biases. Transformers opens both.",
+    family: Literal["transformer", "lstm", "gru", "rnn"] = Field(
+        "transformer", description="Kind of network."
+    )
+    architecture: Literal["qwen3", "gpt2", "pegasus", "marian"] | None = Field(
+        None,
+        description="Layout of a transformer; Transformers opens all. qwen3: RMSNorm, rotary "
+        "positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned positions, GELU, biases. For pairs, "
+        "pegasus: norms before each part; marian: norms after each part, as in the paper. Default: "
+        "qwen3, and pegasus for pairs.",
     )
     size: str | None = Field(
         None,
         description="The dial: total number of parameters, such as 10m or 1.5b. It sets "
         "depth and width once the vocabulary is known.",
     )
-    depth: int | None = Field(None, ge=1, description="Number of layers.")
+    depth: int | None = Field(
+        None, ge=1, description="Number of layers; of an encoder-decoder, those of the encoder."
+    )
+    decoder_depth: int | None = Field(
+        None, ge=1, description="Layers of the decoder, for pairs. Default: as `depth`."
+    )
     width: int | None = Field(None, ge=8, description="Width of the residual stream.")
     heads: int | None = Field(None, ge=1, description="Attention heads (query).")
     kv_heads: int | None = Field(
@@ -138,7 +147,11 @@ class Model(Table):
         description="Hidden width of the feed-forward part. Default: 8/3 width "
         "(SwiGLU) or 4 width (GELU).",
     )
-    context: int = Field(256, ge=8, description="Tokens the model sees at once.")
+    context: int = Field(
+        256,
+        ge=8,
+        description="Tokens the model sees at once; for pairs, the longest source and target.",
+    )
     tied: bool | None = Field(
         None, description="Share the embedding with the output head. Default: no (gpt2: yes)."
     )
@@ -220,6 +233,13 @@ class Training(Table):
     final_rate: float = Field(
         0.0, ge=0, le=1, description="What is left of the rate at the very end, as a fraction."
     )
+    label_smoothing: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Probability spread over all tokens in what is learned. Default: 0.1 for "
+        "pairs, else 0.",
+    )
     grad_clip: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; larger ones are scaled down. 0: off."
     )
@@ -293,6 +313,15 @@ class Decoding(Table):
     stop: tuple[str, ...] = Field((), description="Stop at any of these strings.")
     seed: int | None = Field(
         None, ge=0, lt=2**63, description="Seed of the sampling. Default: a new one each time."
+    )
+    beam: int = Field(
+        5, ge=1, description="Translations that are followed at a time. 1: greedy, the fastest."
+    )
+    length_penalty: float = Field(
+        1.0,
+        ge=-10,
+        le=10,
+        description="A translation scores log p / length^this: above 0 favours long ones.",
     )
 
 

@@ -6,6 +6,7 @@ of arXiv 2001.08361), and are multiples of 64, which matrix kernels like.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from xunlian.recipe.settings import Model, parse_size
 
@@ -17,7 +18,7 @@ MOST_MISS = 0.3
 
 @dataclass(frozen=True)
 class Shape:
-    """The resolved shape of a decoder."""
+    """The resolved shape of a network; `decoder_depth` only where there is an encoder, too."""
 
     depth: int
     width: int
@@ -26,6 +27,12 @@ class Shape:
     head_width: int
     mlp_width: int
     tied: bool
+    decoder_depth: int | None = None
+
+
+def decoder_fields(shape: Shape) -> dict[str, Any]:
+    """The fields that a network without an encoder has."""
+    return {name: value for name, value in vars(shape).items() if name != "decoder_depth"}
 
 
 def derive_shape(model: Model, vocab_size: int) -> Shape:
@@ -41,7 +48,7 @@ def derive_shape(model: Model, vocab_size: int) -> Shape:
     shape = _solve(model, vocab_size, target)
     if (
         model.tied is None
-        and model.architecture == "qwen3"
+        and not _always_tied(model)
         and 2 * vocab_size * shape.width > MOST_EMBEDDINGS * target
     ):
         # Two tables of embeddings would leave too little for the blocks.
@@ -71,6 +78,13 @@ def _solve(model: Model, vocab_size: int, target: int) -> Shape:
 def count_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
     """Every parameter of the network, the embeddings included."""
     width, gpt2 = shape.width, model.architecture == "gpt2"
+    if shape.decoder_depth is not None:
+        encoder, decoder = _pair_matrices(shape)
+        # Biases, and two numbers a channel for each norm.
+        encoder += shape.depth * (4 * width + shape.mlp_width + width + 4 * width)
+        decoder += shape.decoder_depth * (8 * width + shape.mlp_width + width + 6 * width)
+        ends = 4 * width if model.architecture == "pegasus" else 0
+        return encoder + decoder + vocab_size * width + ends
     inner, outer = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     attention = 2 * width * inner + 2 * width * outer
     mlp = (2 if gpt2 else 3) * width * shape.mlp_width
@@ -84,7 +98,12 @@ def count_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
 
 
 def matmul_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
-    """Parameters that each token is multiplied with: the blocks' matrices and the head."""
+    """Parameters that each token is multiplied with: the blocks' matrices and the head.
+
+    For pairs: what a source token and a target token meet together.
+    """
+    if shape.decoder_depth is not None:
+        return sum(_pair_matrices(shape)) + vocab_size * shape.width
     attention = 2 * shape.width * shape.head_width * (shape.heads + shape.kv_heads)
     mlp = (2 if model.architecture == "gpt2" else 3) * shape.width * shape.mlp_width
     return shape.depth * (attention + mlp) + vocab_size * shape.width
@@ -94,14 +113,40 @@ def training_flops_per_token(model: Model, shape: Shape, vocab_size: int) -> flo
     """Floating-point operations of forward and backward for one token.
 
     6 for each parameter it is multiplied with, and the attention of a causal row: half of
-    12 · depth · width · context (the upper triangle is not needed, so it is not counted).
+    12 · depth · width · context (the upper triangle is not needed, so it is not counted). For pairs
+    it is a token of each side, and attention within a pair is too little to count.
     """
+    if shape.decoder_depth is not None:
+        return 6 * matmul_parameters(model, shape, vocab_size)
     attention = 6 * shape.depth * shape.heads * shape.head_width * model.context
     return 6 * matmul_parameters(model, shape, vocab_size) + attention
 
 
+def training_flops_per_pair(
+    shape: Shape, vocab_size: int, source_tokens: float, target_tokens: float
+) -> float:
+    """The same for a pair of so many tokens: encoder for the source, decoder for the target, and
+    the keys and values that the decoder makes of the source."""
+    encoder, decoder = _pair_matrices(shape)
+    across = (shape.decoder_depth or 0) * 2 * shape.width**2
+    source = encoder + across
+    target = decoder - across + vocab_size * shape.width
+    return 6 * (source * source_tokens + target * target_tokens)
+
+
+def _pair_matrices(shape: Shape) -> tuple[int, int]:
+    """Parameters in the matrices of encoder and decoder."""
+    width, mlp = shape.width, 2 * shape.width * shape.mlp_width
+    return shape.depth * (4 * width**2 + mlp), (shape.decoder_depth or 0) * (8 * width**2 + mlp)
+
+
+def _always_tied(model: Model) -> bool:
+    return model.architecture in ("gpt2", "pegasus", "marian")
+
+
 def _shape(model: Model, depth: int, width: int) -> Shape:
-    gpt2 = model.architecture == "gpt2"
+    pairs = model.architecture in ("pegasus", "marian")
+    plain = pairs or model.architecture == "gpt2"
     head_width = model.head_width or (
         width // model.heads
         if model.heads and width % model.heads == 0
@@ -115,11 +160,15 @@ def _shape(model: Model, depth: int, width: int) -> Shape:
     kv_heads = model.kv_heads or heads
     if heads % kv_heads:
         raise ValueError(f"model.kv_heads = {kv_heads} does not divide model.heads = {heads}")
-    if gpt2 and (kv_heads != heads or heads * head_width != width):
-        raise ValueError("gpt2 needs heads x head_width = width and no kv_heads of their own")
-    if not gpt2 and head_width % 2:
+    if plain and (kv_heads != heads or heads * head_width != width):
+        raise ValueError(
+            f"{model.architecture} needs heads x head_width = width and no kv_heads of their own"
+        )
+    if pairs and model.tied is False:
+        raise ValueError(f"{model.architecture} shares its embedding with the head: tied = true")
+    if not plain and head_width % 2:
         raise ValueError(f"model.head_width = {head_width} must be even for rotary positions")
-    default_mlp = 4 * width if gpt2 else max(64, round(8 * width / 3 / 64) * 64)
+    default_mlp = 4 * width if plain else max(64, round(8 * width / 3 / 64) * 64)
     return Shape(
         depth,
         width,
@@ -127,7 +176,8 @@ def _shape(model: Model, depth: int, width: int) -> Shape:
         kv_heads,
         head_width,
         model.mlp_width or default_mlp,
-        gpt2 if model.tied is None else model.tied,
+        _always_tied(model) if model.tied is None else model.tied,
+        (model.decoder_depth or depth) if pairs else None,
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 
 from xunlian.console import say, warn
-from xunlian.data.packed import PackedRows
 from xunlian.errors import InputError
 from xunlian.machine.features import Machine, available_cores, available_memory
 from xunlian.machine.memory import predict_training_memory
@@ -20,6 +19,7 @@ from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.training.checkpoint import random_state, restore_random_state
+from xunlian.training.objectives import Rows
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
@@ -124,7 +124,7 @@ def _check_memory(memory: dict[str, int], group: Group) -> None:
 
 def decide_compile(
     stepper: Stepper,
-    rows: PackedRows,
+    rows: Rows,
     clock: Clock,
     setting: str,
     machine: Machine,
@@ -154,7 +154,7 @@ def decide_compile(
     return True, seconds, "compiling pays within the budget"
 
 
-def try_compile(stepper: Stepper, rows: PackedRows) -> tuple[bool, float, str]:
+def try_compile(stepper: Stepper, rows: Rows) -> tuple[bool, float, str]:
     """Compile by running one micro-batch; falls back to eager when the compiler fails.
 
     Returns whether it worked, the seconds it took, and what to say about a failure.
@@ -172,18 +172,18 @@ def try_compile(stepper: Stepper, rows: PackedRows) -> tuple[bool, float, str]:
     return True, time.perf_counter() - begun, ""
 
 
-def _time_micro_batch(stepper: Stepper, rows: PackedRows) -> float:
+def _time_micro_batch(stepper: Stepper, rows: Rows) -> float:
     _run_micro_batch(stepper, rows)  # warms up
     begun = time.perf_counter()
     _run_micro_batch(stepper, rows)
     return time.perf_counter() - begun
 
 
-def _run_micro_batch(stepper: Stepper, rows: PackedRows) -> None:
+def _run_micro_batch(stepper: Stepper, rows: Rows) -> None:
     """Forward and backward, leaving no gradient and no trace in the random state."""
-    inputs, targets = rows.read(0, stepper.micro_rows)
+    batch = rows.read(0, stepper.micro_rows)
     state = random_state(stepper.group.device)
-    stepper.backward(inputs, targets)
+    stepper.backward(batch)
     stepper.optimizers.clear_gradients()
     restore_random_state(state, stepper.group.device)
 

@@ -10,17 +10,16 @@ from typing import Any
 
 import torch
 
-from xunlian.data.packed import PackedRows
 from xunlian.errors import InputError
-from xunlian.interop.huggingface import load_model, read_config, write_config
+from xunlian.interop.config import Config
+from xunlian.interop.huggingface import Model, load_model, read_config, write_config
 from xunlian.machine.features import Machine, read_machine
 from xunlian.machine.memory import PeakMemory, keep_freed_memory
 from xunlian.machine.rates import Rates
-from xunlian.models.decoder import Decoder, DecoderConfig, initialize
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import shape_of
-from xunlian.recipe.settings import Recipe
-from xunlian.recipe.size import count_parameters, training_flops_per_token
+from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.size import count_parameters
 from xunlian.runs.folder import Run, create_run, lock_run, open_run, write_recipe
 from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus, open_corpus
@@ -28,6 +27,7 @@ from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
+from xunlian.training.objectives import Objective, build_model, loss_of, objective_of
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.step import Stepper
@@ -59,36 +59,39 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
         InputError: the recipe, the corpus and the machine do not go together; nothing is left.
     """
     machine = read_machine()
+    _check_task(recipe, corpus)
     decided = decisions.decide(
         recipe,
         vocab_size=corpus.vocab_size,
-        corpus_tokens=corpus.tokens("train"),
+        corpus_tokens=_learned_tokens(corpus),
         machine=machine,
         group=group,
     )
     recipe = decided.recipe
     for note in decided.notes:
         decisions.tell(note, group)
-    rows = PackedRows(corpus.stream("train"), recipe.model.context, recipe.training.seed)
+    objective = objective_of(recipe, corpus)
+    for note in objective.notes:
+        decisions.tell(note, group)
     corpus.verify()
     model = build_model(recipe, corpus.vocab_size)
     if recipe.model.init_from:
         _load_initial(model, recipe.model.init_from, corpus)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
-    clock = decisions.clock_of(recipe, corpus.tokens("train"), started)
+    clock = decisions.clock_of(recipe, _epoch_tokens(objective, corpus), started)
     micro_batches = recipe.training.batch_tokens // (  # type: ignore[operator]
         recipe.model.context * stepper.micro_rows * group.size
     )
     compiled, step_seconds, reason = decisions.decide_compile(
-        stepper, rows, clock, recipe.training.compile, machine, micro_batches
+        stepper, objective.rows, clock, recipe.training.compile, machine, micro_batches
     )
     compiled = bool(group.from_lead(float(compiled))[0])
-    notes = [*decided.notes, f"{reason[0].upper()}{reason[1:]}."]
+    notes = [*decided.notes, *objective.notes, f"{reason[0].upper()}{reason[1:]}."]
     decisions.tell(notes[-1], group)
     compile_seconds = 0.0
     if compiled:
-        compiled, compile_seconds, problem = decisions.try_compile(stepper, rows)
+        compiled, compile_seconds, problem = decisions.try_compile(stepper, objective.rows)
         notes.append(
             f"Compiled in {compile_seconds:.0f} s."
             if compiled
@@ -98,7 +101,7 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     training = recipe.training.model_copy(update={"compile": "on" if compiled else "off"})
     recipe = recipe.model_copy(update={"training": training})
     recipe = decisions.cadence(
-        recipe, clock, step_seconds * (0.7 if compiled else 1.0), corpus.tokens("val")
+        recipe, clock, step_seconds * (0.7 if compiled else 1.0), _learned_tokens(corpus, "val")
     )
     recipe = load_recipe(_from_lead(recipe, group))
     memory = decisions.memory_of(recipe, corpus.vocab_size, group, compiled=compiled)
@@ -110,7 +113,7 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
             _facts(recipe, corpus, machine, group, decided.rates, memory, compile_seconds, notes)
         )
     group.wait()
-    return _train(run, corpus, rows, stepper, clock, group, decided.rates, step_seconds, Progress())
+    return _train(run, objective, stepper, clock, group, decided.rates, step_seconds, Progress())
 
 
 def resume(
@@ -151,25 +154,24 @@ def resume(
     training = recipe.training
     threads = training.threads if state["processes"] == group.size else None
     torch.set_num_threads(threads or decisions.default_threads())
-    rows = PackedRows(corpus.stream("train"), recipe.model.context, training.seed)
+    objective = objective_of(recipe, corpus)
     model = build_model(recipe, corpus.vocab_size)
     model.load_state_dict(weights)
     stepper = build_stepper(recipe, model, group)
     stepper.optimizers.load_state_tensors(optimizer_state)
     torch.manual_seed(training.seed)
     if training.compile == "on":
-        _, seconds, problem = decisions.try_compile(stepper, rows)
+        _, seconds, problem = decisions.try_compile(stepper, objective.rows)
         decisions.tell(problem or f"Compiled in {seconds:.0f} s.", group, warning=bool(problem))
     restore_random_state(state["random"], group.device)
-    clock = decisions.clock_of(recipe, corpus.tokens("train"), started, state["seconds"])
+    clock = decisions.clock_of(recipe, _epoch_tokens(objective, corpus), started, state["seconds"])
     if group.leads:
         _cut_metrics(run, progress.step)
         write_recipe(run)
     decisions.tell(f"Going on from step {progress.step}.", group)
     return _train(
         run,
-        corpus,
-        rows,
+        objective,
         stepper,
         clock,
         group,
@@ -181,8 +183,7 @@ def resume(
 
 def _train(
     run: Run,
-    corpus: Corpus,
-    rows: PackedRows,
+    objective: Objective,
     stepper: Stepper,
     clock: Any,
     group: Group,
@@ -190,18 +191,16 @@ def _train(
     step_seconds: float,
     progress: Progress,
 ) -> Outcome:
-    training, model = run.recipe.training, run.recipe.model
+    training = run.recipe.training
     assert training.validate_every and training.checkpoint_every and training.log_every
     loop = Loop(
         run=run,
         settings=training,
         group=group,
         stepper=stepper,
-        rows=rows,
-        val_stream=corpus.stream("val"),
+        objective=objective,
         clock=clock,
         cadence=Cadence(training.validate_every, training.checkpoint_every, training.log_every),
-        flops_per_token=training_flops_per_token(model, shape_of(model), corpus.vocab_size),
         matmul_rate=rates.of(training.precision) * group.size,
         step_seconds=step_seconds,
         progress=progress,
@@ -234,23 +233,33 @@ def _train(
     return Outcome(run, finished, progress)
 
 
-def build_model(recipe: Recipe, vocab_size: int) -> Decoder:
-    """The network of a resolved recipe, with the weights that its seed gives."""
-    shape, model = shape_of(recipe.model), recipe.model
-    config = DecoderConfig(
-        architecture=model.architecture,
-        vocab_size=vocab_size,
-        context=model.context,
-        rope_theta=model.rope_theta,
-        norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
-        **vars(shape),
-    )
-    decoder = Decoder(config, model.dropout or 0.0)
-    initialize(decoder, torch.Generator().manual_seed(recipe.training.seed))
-    return decoder
+def _check_task(recipe: Recipe, corpus: Corpus) -> None:
+    pairs, has_pairs = recipe.task in PAIR_TASKS, corpus.task in PAIR_TASKS
+    if pairs != has_pairs:
+        raise InputError(
+            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds "
+            f"{'pairs' if has_pairs else 'no pairs'}. "
+            + (
+                "Prepare one: xunlian prepare --pairs SOURCE TARGET --out CORPUS"
+                if pairs
+                else f"Say task={corpus.task}, or name another corpus.path."
+            )
+        )
 
 
-def build_stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
+def _learned_tokens(corpus: Corpus, split: str = "train") -> int:
+    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
+    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
+
+
+def _epoch_tokens(objective: Objective, corpus: Corpus) -> int:
+    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
+    if corpus.task in PAIR_TASKS:
+        return objective.rows.rows_per_epoch * objective.rows.context
+    return corpus.tokens("train")
+
+
+def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     """The model with its optimizers, on the device of this process."""
     training = recipe.training
     model.attention_form = training.attention
@@ -274,16 +283,15 @@ def build_stepper(recipe: Recipe, model: Decoder, group: Group) -> Stepper:
         model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
     )
     return Stepper(
-        model,
+        loss_of(recipe, model, dtype),
         optimizers,
         group,
-        dtype=dtype,
         grad_clip=training.grad_clip,
         micro_rows=decisions.micro_rows(recipe, group),
     )
 
 
-def _load_initial(model: Decoder, source: str, corpus: Corpus) -> None:
+def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
     """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
     folder = load_folder(Path(source))
     if load_tokenizer(folder).fingerprint != corpus.tokenizer_fingerprint:
@@ -292,21 +300,21 @@ def _load_initial(model: Decoder, source: str, corpus: Corpus) -> None:
             f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
         )
     theirs, ours = read_config(folder), model.config
-    # Rotary positions have no weights, so a qwen3 may change its context.
-    free = () if ours.is_gpt2 else ("context",)
-    for name in DecoderConfig.__dataclass_fields__:
-        if name not in free and getattr(theirs, name) != getattr(ours, name):
+    # Only a gpt2 has weights for its positions; others may change their context.
+    free = () if ours.architecture == "gpt2" else ("context",)
+    for name in vars(ours):
+        if name not in free and getattr(theirs, name, None) != getattr(ours, name):
             raise InputError(
-                f"'{source}' has {name} = {getattr(theirs, name)}, the recipe "
+                f"'{source}' has {name} = {getattr(theirs, name, None)}, the recipe "
                 f"{getattr(ours, name)}. Give the recipe the same [model] table."
             )
     model.load_state_dict(load_model(folder).state_dict())
 
 
-def _write_model_folder(run: Run, config: DecoderConfig, corpus: Corpus) -> None:
+def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
-    write_config(run.model_folder, config, corpus.end_id)
+    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id)
     load_tokenizer(corpus.path).save(run.model_folder)
 
 

@@ -18,16 +18,14 @@ import orjson
 import torch
 
 from xunlian.console import say, warn
-from xunlian.data.packed import PackedRows
 from xunlian.errors import XunlianError
-from xunlian.evaluation.perplexity import count_windows, window_losses
 from xunlian.interop.huggingface import write_weights
 from xunlian.machine.memory import PeakMemory
 from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
-from xunlian.shards.stream import TokenStream
 from xunlian.training.checkpoint import random_state, save_checkpoint
 from xunlian.training.display import Display
+from xunlian.training.objectives import Objective, Validation
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
 from xunlian.training.step import Stepper, StepResult
@@ -64,18 +62,16 @@ class Loop:
     """One process's part of a training run.
 
     Args:
-        flops_per_token, matmul_rate: for MFU; the rate is that of the whole group.
+        matmul_rate: for MFU; that of the whole group.
     """
 
     run: Run
     settings: Training
     group: Group
     stepper: Stepper
-    rows: PackedRows
-    val_stream: TokenStream
+    objective: Objective
     clock: Clock
     cadence: Cadence
-    flops_per_token: float
     matmul_rate: float
     step_seconds: float
     progress: Progress = field(default_factory=Progress)
@@ -87,8 +83,8 @@ class Loop:
         Raises:
             XunlianError: several steps in a row had no finite gradient, or the disk is full.
         """
-        state, group = self.progress, self.group
-        rows_per_step = self.settings.batch_tokens // self.rows.context  # type: ignore[operator]
+        state, group, rows = self.progress, self.group, self.objective.rows
+        rows_per_step = self._rows_per_step
         first_local, local = local_rows(rows_per_step, group)
         first_step = state.step
         shown = Display() if group.leads else nullcontext()
@@ -101,16 +97,16 @@ class Loop:
                 if done >= 1:
                     break
                 begun = time.perf_counter()
-                inputs, targets = self.rows.read(state.step * rows_per_step + first_local, local)
+                batch = rows.read(state.step * rows_per_step + first_local, local)
                 factor = rate_factor(
                     done,
                     warmup=self.settings.warmup,
                     decay=self.settings.decay,
                     final_rate=self.settings.final_rate,
                 )
-                result = self.stepper.step(inputs, targets, factor, momentum_factor(state.step))
+                result = self.stepper.step(batch, factor, momentum_factor(state.step))
                 state.step += 1
-                state.tokens += rows_per_step * self.rows.context
+                state.tokens = round(state.step * rows_per_step * rows.row_tokens)
                 self._count_skipped(result.finite)
                 seconds = time.perf_counter() - begun
                 self._learn_speed(seconds, state.step - first_step)
@@ -150,11 +146,15 @@ class Loop:
         elif steps_here > 2:
             self.step_seconds += 0.1 * (seconds - self.step_seconds)
 
+    @property
+    def _rows_per_step(self) -> int:
+        return self.settings.batch_tokens // self.objective.rows.context  # type: ignore[operator]
+
     def _speed(self) -> float:
-        return self.settings.batch_tokens / self.step_seconds  # type: ignore[operator]
+        return self._rows_per_step * self.objective.rows.row_tokens / self.step_seconds
 
     def _mfu(self) -> float:
-        return self._speed() * self.flops_per_token / self.matmul_rate
+        return self._speed() * self.objective.flops_per_token / self.matmul_rate
 
     def _seconds_left(self, done: float) -> float:
         if self.clock.total_steps is None:
@@ -210,9 +210,9 @@ class Loop:
     def _validate(self, display: Display | None) -> None:
         """Measure the validation loss; keep the weights when it is the best so far."""
         state = self.progress
-        if not len(self.val_stream) > 1:
+        if self.objective.validation is None:
             return
-        loss = self._validation_loss()
+        loss = self._validation_loss(self.objective.validation)
         self._log({"val_loss": loss})
         if display is not None:
             display.validated(loss)
@@ -228,21 +228,13 @@ class Loop:
             say(f"Stopped early: {patience} validations without a better loss.")
             state.finished = True
 
-    def _validation_loss(self) -> float:
-        """Over all windows, each process taking its share."""
-        windows = count_windows(len(self.val_stream), self.rows.context)
-        first = windows * self.group.rank // self.group.size
-        last = windows * (self.group.rank + 1) // self.group.size
+    def _validation_loss(self, validation: Validation) -> float:
+        """Over all of it, each process taking its share."""
+        first = validation.parts * self.group.rank // self.group.size
+        last = validation.parts * (self.group.rank + 1) // self.group.size
         # Eager: a second compiled form (no gradients) would cost more time than it saves.
         with torch.compiler.set_stance("force_eager"):
-            nats, tokens = window_losses(
-                self.stepper.model,
-                self.val_stream,
-                dtype=self.stepper.dtype,
-                batch_tokens=max(self.rows.context, 4096),
-                first_window=first,
-                last_window=last,
-            )
+            nats, tokens = validation.nats(self.stepper.model, first, last, self.stepper.dtype)
         total_nats, total_tokens = self.group.sum(nats, tokens)
         return total_nats / total_tokens
 
@@ -272,7 +264,7 @@ class Loop:
         state = self.progress
         self.peak.stop()
         already = state.step % self.cadence.validate == 0 and state.step > 0
-        if len(self.val_stream) > 1 and not already:
+        if not already:
             self._validate(None)
         if state.best_val_loss is None:
             self._write_model()

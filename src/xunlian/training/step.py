@@ -8,29 +8,12 @@ import contextlib
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from xunlian.models.decoder import Decoder
-from xunlian.models.losses import IGNORED, ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.models.losses import IGNORED
+from xunlian.training.objectives import Batch, Loss
 from xunlian.training.optimizers import Optimizers
 from xunlian.training.parallel import Group, as_tensor, wrap
-
-
-class NextTokenLoss(nn.Module):
-    """Tokens and targets in, summed cross-entropy in nats out; what DDP wraps."""
-
-    def __init__(self, model: Decoder, dtype: torch.dtype):
-        super().__init__()
-        self.model, self.dtype = model, dtype
-        self.gradients: ChunkGradients = chunk_gradients
-
-    def forward(self, tokens_BL: Tensor, targets_BL: Tensor) -> Tensor:
-        hidden_BLD = self.model(tokens_BL, self.dtype)
-        return cross_entropy(
-            hidden_BLD.flatten(0, 1), self.model.head_weight, targets_BL.flatten(), self.gradients
-        )
 
 
 @dataclass(frozen=True)
@@ -43,31 +26,29 @@ class StepResult:
 
 
 class Stepper:
-    """Holds the model, its compiled parts and the optimizers; `step` does one update.
+    """Holds the loss with its model, their compiled parts and the optimizers; `step` updates once.
 
     Args:
-        model: on its device, in training mode.
+        loss: with a model on its device, in training mode.
         optimizers: over the model's parameters.
-        dtype: compute precision.
         micro_rows: rows of one forward pass.
         grad_clip: largest norm of the gradient; 0 leaves it as it is.
     """
 
     def __init__(
         self,
-        model: Decoder,
+        loss: Loss,
         optimizers: Optimizers,
         group: Group,
         *,
-        dtype: torch.dtype,
         micro_rows: int,
         grad_clip: float,
     ):
-        self.model, self.optimizers, self.group = model, optimizers, group
-        self.dtype, self.micro_rows, self.grad_clip = dtype, micro_rows, grad_clip
-        self.parameters = list(model.parameters())
-        self._next_token_loss = NextTokenLoss(model, dtype)
-        self.loss = wrap(self._next_token_loss, group)
+        self.model, self.optimizers, self.group = loss.model, optimizers, group
+        self.dtype, self.micro_rows, self.grad_clip = loss.dtype, micro_rows, grad_clip
+        self.parameters = list(loss.model.parameters())
+        self._bare_loss, self._eager_gradients = loss, loss.gradients
+        self.loss = wrap(loss, group)
 
     def compile(self) -> None:
         """Let blocks and loss go through torch.compile from the next pass on.
@@ -76,42 +57,38 @@ class Stepper:
         """
         for block in self.model.blocks:
             block.compile(dynamic=False)
-        self._next_token_loss.gradients = torch.compile(chunk_gradients, dynamic=False)
+        self._bare_loss.gradients = torch.compile(self._eager_gradients, dynamic=False)
 
     def uncompile(self) -> None:
         for block in self.model.blocks:
             block._compiled_call_impl = None
-        self._next_token_loss.gradients = chunk_gradients
+        self._bare_loss.gradients = self._eager_gradients
 
     def live_bytes(self) -> int:
         """Bytes of weights and optimizer state, which stay between steps."""
         state = self.optimizers.state_tensors().values()
         return sum(t.numel() * t.element_size() for t in [*self.parameters, *state])
 
-    def backward(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """Add the gradients of this process's rows, (rows, L) each; returns their loss sum."""
+    def backward(self, batch: Batch) -> float:
+        """Add the gradients of this process's rows, arrays of (rows, L); returns their loss sum."""
         total = torch.zeros((), device=self.group.device)
-        for first in range(0, len(inputs), self.micro_rows):
-            last = first + self.micro_rows >= len(inputs)
+        rows = len(batch[-1])
+        for first in range(0, rows, self.micro_rows):
+            last = first + self.micro_rows >= rows
             part = slice(first, first + self.micro_rows)
             with contextlib.nullcontext() if last or self.group.size == 1 else self.loss.no_sync():  # type: ignore[operator]
-                loss = self.loss(
-                    as_tensor(inputs[part], self.group.device),
-                    as_tensor(targets[part], self.group.device),
-                )
+                loss = self.loss(*(as_tensor(array[part], self.group.device) for array in batch))
                 loss.backward()
             total += loss.detach()
         return total.item()
 
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, rate_factor: float, momentum_factor: float
-    ) -> StepResult:
-        """One update from this process's rows.
+    def step(self, batch: Batch, rate_factor: float, momentum_factor: float) -> StepResult:
+        """One update from this process's rows; the last array of `batch` is the targets.
 
         A step whose loss or gradient is not finite changes nothing.
         """
-        loss_sum = self.backward(inputs, targets)
-        loss_sum, tokens = self.group.sum(loss_sum, int((targets != IGNORED).sum()))
+        loss_sum = self.backward(batch)
+        loss_sum, tokens = self.group.sum(loss_sum, int((batch[-1] != IGNORED).sum()))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # DDP leaves the mean over processes of the summed loss's gradient.
         scale = self.group.size / tokens

@@ -7,7 +7,7 @@ from xunlian.console import console, say
 from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import generate_texts
 from xunlian.files import write_text
-from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
 from xunlian.runs.load import load_run
@@ -33,13 +33,15 @@ def val_scores(val_loss: float | None, corpus: Corpus) -> dict[str, float]:
     card = corpus.split_card("val")
     nats = val_loss * (card["tokens"] - 1)
     scores = {"loss": val_loss, "perplexity": math.exp(min(val_loss, 700))}
-    if card["bytes"]:
+    if card["bytes"] and corpus.task not in PAIR_TASKS:
         scores["bits_per_byte"] = nats / card["bytes"] / math.log(2)
     return scores
 
 
 def write_samples(run: Run) -> list[tuple[str, str]]:
     """(prompt, continuation) for each prompt of the recipe, or one from nothing."""
+    if run.recipe.task in PAIR_TASKS:
+        return []
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
     tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]

@@ -1,0 +1,211 @@
+"""What each task learns from, what it minimizes, how it is validated.
+
+Everything else of a training is the same for all tasks: it sees rows of arrays, of which the last
+holds the targets, a loss module, and sums of nats over ranges of validation rows.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xunlian.data.packed import PackedRows
+from xunlian.data.pairs import PairRows
+from xunlian.evaluation.pairs import PairValidation
+from xunlian.evaluation.perplexity import StreamValidation
+from xunlian.interop.huggingface import Model, build
+from xunlian.models import decoder, encoder_decoder
+from xunlian.models.decoder import DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.recipe.resolve import shape_of
+from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.size import (
+    decoder_fields,
+    training_flops_per_pair,
+    training_flops_per_token,
+)
+from xunlian.shards.corpus import Corpus
+
+Batch = tuple[np.ndarray, ...]
+"""Arrays of (rows, L); the last holds the targets, IGNORED where there is none."""
+
+
+class Rows(Protocol):
+    """Training rows by index."""
+
+    context: int
+    rows_per_epoch: int
+
+    @property
+    def row_tokens(self) -> float:
+        """Tokens of a row, on average, padding not counted."""
+        ...
+
+    def read(self, first: int, count: int) -> Batch: ...
+
+
+class Validation(Protocol):
+    """A validation text in parts, which processes share out."""
+
+    @property
+    def parts(self) -> int: ...
+
+    def nats(self, model: Any, first: int, last: int, dtype: torch.dtype) -> tuple[float, int]:
+        """Sum of -log p over the targets of parts first .. last-1, and how many targets."""
+        ...
+
+
+class Loss(nn.Module):
+    """A batch in, summed loss in nats out; what DDP wraps.
+
+    `gradients` may be replaced by a compiled form of itself.
+    """
+
+    gradients: ChunkGradients
+
+    def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.gradients = (
+            partial(chunk_gradients, smoothing=smoothing) if smoothing else chunk_gradients
+        )
+
+    def of_hidden(self, hidden_BLD: Tensor, targets_BL: Tensor) -> Tensor:
+        return cross_entropy(
+            hidden_BLD.flatten(0, 1), self.model.head_weight, targets_BL.flatten(), self.gradients
+        )
+
+
+class NextTokenLoss(Loss):
+    """Of every token of a text, from those before it."""
+
+    def forward(self, tokens_BL: Tensor, targets_BL: Tensor) -> Tensor:
+        return self.of_hidden(self.model(tokens_BL, self.dtype), targets_BL)
+
+
+class PairLoss(Loss):
+    """Of every target token, from its source and the target tokens before it."""
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        source_pairs_BS: Tensor,
+        inputs_BT: Tensor,
+        target_pairs_BT: Tensor,
+        targets_BT: Tensor,
+    ) -> Tensor:
+        hidden_BTD = self.model(source_BS, source_pairs_BS, inputs_BT, target_pairs_BT, self.dtype)
+        return self.of_hidden(hidden_BTD, targets_BT)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A task's rows and validation.
+
+    Attributes:
+        flops_per_token: of forward and backward, for one token of `rows.row_tokens`.
+        validation: None when nothing is held out.
+        notes: what a user should know.
+    """
+
+    rows: Rows
+    validation: Validation | None
+    flops_per_token: float
+    notes: tuple[str, ...] = ()
+
+
+def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
+    """The objective of a resolved recipe on this corpus.
+
+    Raises:
+        InputError: the corpus holds nothing that fits the context.
+    """
+    if recipe.task in PAIR_TASKS:
+        return _pairs(recipe, corpus)
+    shape, context = shape_of(recipe.model), recipe.model.context
+    val = corpus.stream("val")
+    return Objective(
+        PackedRows(corpus.stream("train"), context, recipe.training.seed),
+        StreamValidation(val, context) if len(val) > 1 else None,
+        training_flops_per_token(recipe.model, shape, corpus.vocab_size),
+    )
+
+
+def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
+    context = recipe.model.context
+    rows, val = (
+        PairRows(
+            corpus.stream(split, "source"),
+            corpus.stream(split, "target"),
+            context,
+            corpus.pad_id,
+            recipe.training.seed if split == "train" else None,
+        )
+        if corpus.split_card(split)["pairs"]
+        else None
+        for split in ("train", "val")
+    )
+    assert rows is not None
+    per_pair = training_flops_per_pair(
+        shape_of(recipe.model), corpus.vocab_size, rows.source_tokens, rows.target_tokens
+    )
+    notes = [
+        f"Rows hold {rows.pairs / rows.rows_per_epoch:.1f} pairs and are {rows.filled:.0%} full."
+    ]
+    left_out = rows.plan.left_out + (val.plan.left_out if val else 0)
+    if left_out:
+        notes.append(
+            f"{left_out:,} pairs are left out: longer than model.context = {context} tokens."
+        )
+    return Objective(
+        rows,
+        PairValidation(val) if val else None,
+        per_pair / (rows.source_tokens + rows.target_tokens),
+        tuple(notes),
+    )
+
+
+def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
+    """The loss of a resolved recipe's task, with its model inside."""
+    kind = PairLoss if recipe.task in PAIR_TASKS else NextTokenLoss
+    return kind(model, dtype, recipe.training.label_smoothing or 0.0)
+
+
+def build_model(recipe: Recipe, vocab_size: int) -> Model:
+    """The network of a resolved recipe, with the weights that its seed gives."""
+    model = build(_config(recipe, vocab_size), recipe.model.dropout or 0.0)
+    generator = torch.Generator().manual_seed(recipe.training.seed)
+    if isinstance(model, EncoderDecoder):
+        encoder_decoder.initialize(model, generator)
+    else:
+        decoder.initialize(model, generator)
+    return model
+
+
+def _config(recipe: Recipe, vocab_size: int) -> DecoderConfig | EncoderDecoderConfig:
+    shape, model = shape_of(recipe.model), recipe.model
+    if model.architecture in ("pegasus", "marian"):
+        assert shape.decoder_depth is not None
+        return EncoderDecoderConfig(
+            architecture=model.architecture,
+            vocab_size=vocab_size,
+            depth=shape.depth,
+            decoder_depth=shape.decoder_depth,
+            width=shape.width,
+            heads=shape.heads,
+            mlp_width=shape.mlp_width,
+            context=model.context,
+        )
+    assert model.architecture in ("qwen3", "gpt2")
+    return DecoderConfig(
+        architecture=model.architecture,
+        vocab_size=vocab_size,
+        context=model.context,
+        rope_theta=model.rope_theta,
+        norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
+        **decoder_fields(shape),
+    )
