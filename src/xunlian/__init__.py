@@ -17,6 +17,8 @@ _PUBLIC = {
     "evaluate": "xunlian.commands.evaluate",
     "generate": "xunlian.commands.generate",
     "load": "xunlian.commands.generate",
+    "translate": "xunlian.commands.translate",
+    "summarize": "xunlian.commands.summarize",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
     "score": "xunlian.evaluation.scores",
@@ -35,7 +37,9 @@ __all__ = [
     "load_recipe",
     "prepare",
     "score",
+    "summarize",
     "train",
+    "translate",
 ]
 
 if TYPE_CHECKING:
@@ -44,7 +48,9 @@ if TYPE_CHECKING:
     from xunlian.commands.generate import generate, load
     from xunlian.commands.info import info
     from xunlian.commands.prepare import prepare
+    from xunlian.commands.summarize import summarize
     from xunlian.commands.train import train
+    from xunlian.commands.translate import translate
     from xunlian.errors import InputError, XunlianError
     from xunlian.evaluation.scores import score
     from xunlian.recipe import Recipe, load_recipe

@@ -16,6 +16,8 @@ VERBS = {
     "train": "train a model by a recipe",
     "evaluate": "perplexity and bits per byte of a trained model",
     "generate": "let a trained model write",
+    "translate": "let a trained model translate, line by line",
+    "summarize": "let a trained model summarize, line by line",
     "info": "what is in a run, a corpus or a model folder",
     "recipe": "list the shipped recipes, explain every setting",
     "doctor": "what this machine can do, measured",

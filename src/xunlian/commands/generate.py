@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xunlian.decoding.model import Continuation, LoadedModel
+    from xunlian.decoding.translator import Translator
 
 STANDARD_INPUT = "-"
 
 
-def load(run: str | Path, *, precision: str = "auto") -> "LoadedModel":
-    """Open a run, or a Hugging Face model folder, for generating.
+def load(run: str | Path, *, precision: str = "auto") -> "LoadedModel | Translator":
+    """Open a run, or a Hugging Face model folder, for generating or translating.
 
     Args:
         run: the folder.
@@ -51,7 +52,7 @@ def generate(
     Raises:
         InputError: `run` is no run and no model folder, or a value is out of its range.
     """
-    return load(run, precision=precision).generate(
+    return _load_language_model(run, precision).generate(
         prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k,
         min_p=min_p, repetition_penalty=repetition_penalty, stop=stop, seed=seed,
     )  # fmt: skip
@@ -114,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.prompts_file is not None:
         prompts += _read_prompts(arguments.prompts_file)
     prompts = prompts or [""]
-    model = load(arguments.run, precision=arguments.precision)
+    model = _load_language_model(arguments.run, arguments.precision)
     decoding = model.settings(
         max_tokens=arguments.max_tokens, temperature=arguments.temperature, top_p=arguments.top_p,
         top_k=arguments.top_k, min_p=arguments.min_p, stop=arguments.stop, seed=arguments.seed,
@@ -142,6 +143,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(model.continuations(prompts, decoding))
     return 0
+
+
+def _load_language_model(run: str | Path, precision: str) -> "LoadedModel":
+    from xunlian.decoding.model import prepare_language_model
+    from xunlian.runs.load import load_run
+
+    return prepare_language_model(load_run(run), precision)
 
 
 def _print(continuations: "list[Continuation]") -> None:

@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xunlian.decoding.cache import Cache
+from xunlian.decoding.packed import Function, product
 from xunlian.machine.features import read_machine
 from xunlian.models.attention import CausalSelfAttention
 from xunlian.models.decoder import Block, Decoder
 from xunlian.models.layers import LayerNorm, RMSNorm, SwiGLU
 
-Function = Callable[[Tensor], Tensor]
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 READ_TOKENS = 8192  # prompt tokens in one forward pass
@@ -67,7 +67,7 @@ class Engine:
             _prepare(block, dtype) for block in model.blocks if isinstance(block, Block)
         ]
         self._norm, gain = _norm(model.norm)
-        self._head = _product(model.head_weight, None, gain, dtype)
+        self._head = product(model.head_weight, None, gain, dtype)
 
     def new_cache(self, rows: int, columns: int) -> Cache:
         # A few rows' keys stay in the processor's cache, where fp32 is 3x as fast; many are bound
@@ -185,12 +185,12 @@ def _prepare(block: Block, dtype: torch.dtype) -> _Layer:
     joined, qk_norm = _prepare_joined(block.attention, gain, dtype)
     mlp_norm, mlp_gain = _norm(block.mlp_norm)
     mlp = block.mlp
-    output = _product(mlp.output.weight, mlp.output.bias, None, dtype)
+    output = product(mlp.output.weight, mlp.output.bias, None, dtype)
     if isinstance(mlp, SwiGLU):
         bias = None if mlp.up.bias is None else torch.cat([mlp.gate.bias, mlp.up.bias])
-        up = _product(torch.cat([mlp.gate.weight, mlp.up.weight]), bias, mlp_gain, dtype)
+        up = product(torch.cat([mlp.gate.weight, mlp.up.weight]), bias, mlp_gain, dtype)
     else:
-        up = _product(mlp.up.weight, mlp.up.bias, mlp_gain, dtype)
+        up = product(mlp.up.weight, mlp.up.bias, mlp_gain, dtype)
 
     def swiglu(x: Tensor) -> Tensor:
         gate, rest = up(x).chunk(2, dim=-1)
@@ -204,7 +204,7 @@ def _prepare(block: Block, dtype: torch.dtype) -> _Layer:
         attention_norm=attention_norm,
         joined=joined,
         qk_norm=qk_norm,
-        output=_product(attention.output.weight, attention.output.bias, None, dtype),
+        output=product(attention.output.weight, attention.output.bias, None, dtype),
         mlp_norm=mlp_norm,
         mlp=swiglu if isinstance(mlp, SwiGLU) else gelu,
     )
@@ -226,7 +226,7 @@ def _prepare_joined(
         weight[:queries] *= shrink
         if bias is not None:
             bias[:queries] *= shrink
-        return _product(weight, bias, gain, dtype), None
+        return product(weight, bias, gain, dtype), None
     assert isinstance(attention.key_norm, RMSNorm)
     width, heads, kv_heads = attention.head_width, attention.heads, attention.kv_heads
     # k and k + K/2 turn together; here they become neighbours. A dot product does not mind.
@@ -239,7 +239,7 @@ def _prepare_joined(
     gains = [query_gain] * heads + [key_gain] * kv_heads
     gains_HK = torch.stack(gains)[:, order] * math.sqrt(width)
     normalize = _rms(width, attention.query_norm)
-    return _product(weight, None, gain, dtype), lambda x: normalize(x) * gains_HK
+    return product(weight, None, gain, dtype), lambda x: normalize(x) * gains_HK
 
 
 def _norm(norm: torch.nn.Module) -> tuple[Function, Tensor | None]:
@@ -260,21 +260,3 @@ def _rms(width: int, norm: torch.nn.Module) -> Function:
     assert isinstance(norm, RMSNorm)
     floor = torch.tensor(math.sqrt(width * norm.epsilon), device=norm.weight.device)
     return lambda x: x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), floor)
-
-
-def _product(
-    weight: Tensor, bias: Tensor | None, gain: Tensor | None, dtype: torch.dtype
-) -> Function:
-    """x -> (x * gain) weight' + bias in `dtype`, its weights packed for the processor."""
-    weight = (weight if gain is None else weight * gain).detach().to(dtype)
-    bias = None if bias is None else bias.detach().to(dtype)
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        try:
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-            multiply = torch.ops.mkldnn._linear_pointwise.default
-            multiply(weight[:1], packed, bias, "none", [], "")
-        except (AttributeError, RuntimeError):
-            pass  # not in this build of PyTorch
-        else:
-            return lambda x: multiply(x.to(dtype), packed, bias, "none", [], "")
-    return lambda x: F.linear(x.to(dtype), weight, bias)

@@ -4,20 +4,20 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
 from xunlian.console import progress
 from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import generate_texts
+from xunlian.decoding.precision import decide_precision
+from xunlian.decoding.translator import Translator, prepare_translator
 from xunlian.errors import InputError
-from xunlian.machine.features import read_machine
-from xunlian.machine.rates import BF16_FEATURES, choose_precision, measure_rates
+from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.recipe.load import validate
 from xunlian.recipe.settings import Decoding
-from xunlian.runs.load import Loaded
-
-PRECISIONS = ("auto", "fp32", "bf16")
+from xunlian.runs.load import Loaded, require_decoder, require_encoder_decoder
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,17 @@ class LoadedModel:
                     shown.advance(task, 1 + left)
         return found
 
+    def translate(self, *_: object, **__: object) -> NoReturn:
+        """Not what a language model does.
+
+        Raises:
+            InputError: always, saying so.
+        """
+        require_encoder_decoder(self.loaded)
+        raise AssertionError
+
+    summarize = translate
+
     def _encode(self, prompt: str) -> list[int]:
         _check_unicode("prompt", prompt)
         return self.loaded.tokenizer.encode(prompt) or [self.loaded.tokenizer.end_id]
@@ -176,7 +187,7 @@ def _check_unicode(what: str, text: str) -> None:
         raise InputError(f"The {what} {text!r} is not UTF-8 text ({error.reason}).") from error
 
 
-def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel:
+def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel | Translator:
     """Make a model ready on the device of this machine.
 
     `precision` of the matrix products is 'fp32', 'bf16', or 'auto': the one measured faster.
@@ -184,18 +195,17 @@ def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel:
     Raises:
         InputError: there is no such precision.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision = '{precision}' is not one of {', '.join(PRECISIONS)}.")
+    if isinstance(loaded.model, EncoderDecoder):
+        return prepare_translator(loaded, precision)
+    return prepare_language_model(loaded, precision)
+
+
+def prepare_language_model(loaded: Loaded, precision: str = "auto") -> LoadedModel:
+    """As `prepare_model`.
+
+    Raises:
+        InputError: the model is no language model, or there is no such precision.
+    """
+    model = require_decoder(loaded)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision == "auto":
-        precision = faster_precision(device)
-    return LoadedModel(loaded, Engine(loaded.model.to(device), precision))
-
-
-def faster_precision(device: torch.device) -> str:
-    """'bf16' where the machine has it and multiplies faster with it, else 'fp32'."""
-    machine = read_machine()
-    if device.type == "cpu" and not any(name in machine.features for name in BF16_FEATURES):
-        return "fp32"
-    with torch.random.fork_rng(devices=[]):
-        return choose_precision(measure_rates(device, seconds=0.05), machine, device)[0]
+    return LoadedModel(loaded, Engine(model.to(device), decide_precision(precision, device)))

@@ -92,6 +92,17 @@ def read_end_ids(folder: Path) -> tuple[int, ...]:
     return ()
 
 
+def read_start_id(folder: Path) -> int | None:
+    """The token that an encoder-decoder's targets start from, if the folder's files name it."""
+    for name in (GENERATION_FILE, CONFIG_FILE):
+        if (folder / name).is_file():
+            fields = read_json(folder / name)
+            found = fields.get("decoder_start_token_id") if isinstance(fields, dict) else None
+            if isinstance(found, int):
+                return found
+    return None
+
+
 def load_model(folder: Path) -> Model:
     """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
 

@@ -4,8 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.interop.huggingface import CONFIG_FILE, WEIGHTS_FILE, load_model, read_end_ids
+from xunlian.interop.huggingface import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Model,
+    load_model,
+    read_end_ids,
+    read_start_id,
+)
 from xunlian.models.decoder import Decoder
+from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.folder import open_run
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
@@ -13,13 +21,17 @@ from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with what belongs to it: its tokenizer, the tokens that end a text, its settings."""
+    """A model with what belongs to it: its tokenizer, the tokens that end a text, its settings.
+
+    `start_id` is the token that the targets of an encoder-decoder start from, else None.
+    """
 
     folder: Path
-    model: Decoder
+    model: Model
     tokenizer: Tokenizer
     end_ids: frozenset[int]
     decoding: Decoding
+    start_id: int | None = None
 
 
 def is_run(path: Path | str) -> bool:
@@ -75,4 +87,46 @@ def load_run(path: Path | str) -> Loaded:
             "them again."
         )
     end_ids = frozenset({tokenizer.end_id, *read_end_ids(folder)})
-    return Loaded(folder, model, tokenizer, end_ids, decoding)
+    start_id = None
+    if isinstance(model, EncoderDecoder):
+        start_id = _start_id(folder, tokenizer, model.config.vocab_size)
+    return Loaded(folder, model, tokenizer, end_ids, decoding, start_id)
+
+
+def require_decoder(loaded: Loaded) -> Decoder:
+    """The model, for a verb that needs a language model.
+
+    Raises:
+        InputError: it turns a source into a target instead.
+    """
+    if isinstance(loaded.model, Decoder):
+        return loaded.model
+    raise InputError(
+        f"'{loaded.folder}' is no language model: it turns a source into a target. Use "
+        "`xunlian translate` or `xunlian summarize`."
+    )
+
+
+def require_encoder_decoder(loaded: Loaded) -> EncoderDecoder:
+    """The model, for a verb that needs one that turns a source into a target.
+
+    Raises:
+        InputError: it is a language model instead.
+    """
+    if isinstance(loaded.model, EncoderDecoder):
+        return loaded.model
+    raise InputError(
+        f"'{loaded.folder}' is a language model: it goes on with a text and cannot translate. Use "
+        '`xunlian generate`, or train with task = "translation".'
+    )
+
+
+def _start_id(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> int:
+    start_id = read_start_id(folder)
+    start_id = tokenizer.pad_id if start_id is None else start_id
+    if start_id is None or not 0 <= start_id < vocab_size:
+        raise InputError(
+            f"'{folder}' does not say from which token targets start. Set decoder_start_token_id "
+            "in its config.json."
+        )
+    return start_id

@@ -1,0 +1,210 @@
+"""`xunlian translate` (and `summarize`): a trained model turns lines into lines."""
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xunlian.decoding.translate import Translation
+    from xunlian.decoding.translator import Translator
+
+STANDARD_INPUT = "-"
+PATIENCE = 2.0  # seconds before progress is shown
+
+
+def translate(
+    run: str | Path,
+    text: str | Sequence[str],
+    *,
+    beam: int | None = None,
+    length_penalty: float | None = None,
+    nbest: int | None = None,
+    max_tokens: int | None = None,
+    prefix: str = "",
+    precision: str = "auto",
+) -> str | list[str] | list[list[str]]:
+    """The translation of `text`; for several, a list. With `nbest`, a list for each text.
+
+    A setting that is left out is the one of the run's recipe ([decoding]); recipe/settings.py
+    explains each. `load(run).translate` does the same and keeps the model for the next call.
+
+    Raises:
+        InputError: `run` is no run and no model folder, holds a language model, or a value is out
+            of its range.
+    """
+    return load_translator(run, precision).translate(
+        text, beam=beam, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens,
+        prefix=prefix,
+    )  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from xunlian.recipe.load import fields
+
+    def about(name: str) -> str:
+        text = fields()[f"decoding.{name}"].description or ""
+        return (text[0].lower() + text[1:].rstrip(".")).replace("%", "%%")
+
+    parser.add_argument("run", metavar="RUN", help="a run, or a Hugging Face model folder")
+    parser.add_argument(
+        "--input", metavar="FILE", default=STANDARD_INPUT, help="default: standard input"
+    )
+    parser.add_argument("--beam", type=int, metavar="N", help=about("beam"))
+    parser.add_argument("--length-penalty", type=float, metavar="A", help=about("length_penalty"))
+    parser.add_argument("--max-tokens", type=int, metavar="N", help=about("max_tokens"))
+    parser.add_argument(
+        "--nbest",
+        type=int,
+        metavar="N",
+        help="print the N best of each line, as `line ||| text ||| score`",
+    )
+    parser.add_argument(
+        "--scores", action="store_true", help="print each score before its text, with a tab"
+    )
+    parser.add_argument(
+        "--alignment",
+        action="store_true",
+        help="print, after each text and ` ||| `, which source word (in Chinese: character) each "
+        "word came from, as 0-0 1-2",
+    )
+    parser.add_argument(
+        "--prefix", default="", metavar="TEXT", help="text that every output begins with"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16"),
+        help="of the matrix products. auto: the one measured faster. In fp32, a line does not "
+        "depend on the others",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each line")
+    parser.epilog = (
+        "Reads one text on each line and prints its result on the same line, in order; an empty "
+        "line stays empty. Settings left out are those of the run's recipe, [decoding]."
+    )
+
+
+def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
+    """`cut`: of a text that is longer than the context, read the beginning only."""
+    from xunlian.console import warn
+    from xunlian.decoding.translate import WINDOW, Notes
+
+    with _open(arguments.input) as file:
+        translator = load_translator(arguments.run, arguments.precision)
+        search = translator.search(
+            beam=arguments.beam, length_penalty=arguments.length_penalty,
+            max_tokens=arguments.max_tokens,
+            nbest=1 if arguments.nbest is None else arguments.nbest,
+            prefix=arguments.prefix, alignment=arguments.alignment, cut=cut,
+        )  # fmt: skip
+        notes, typed = Notes(), file.isatty()
+        window = 1 if typed else WINDOW  # who types a line wants to see what it gives
+        with _Watch(not typed and not sys.stdout.isatty()) as watch:
+            results = translator.loop.lines(
+                _lines(file, arguments.input), search, notes, window=window, watch=watch.done
+            )
+            for number, found in enumerate(results):
+                sys.stdout.write(_format(number, found, arguments))
+                if (number + 1) % window == 0:
+                    sys.stdout.flush()
+    sys.stdout.flush()
+    if told := notes.sentence(translator.engine.config.context):
+        warn(told)
+    return 0
+
+
+def load_translator(run: str | Path, precision: str) -> "Translator":
+    from xunlian.decoding.translator import prepare_translator
+    from xunlian.runs.load import load_run
+
+    return prepare_translator(load_run(run), precision)
+
+
+def _format(number: int, found: "list[Translation]", arguments: argparse.Namespace) -> str:
+    if arguments.json:
+        import orjson
+
+        results: list[dict[str, Any]] = [{"text": t.text, "score": t.score} for t in found]
+        if arguments.alignment:
+            for result, translation in zip(results, found, strict=True):
+                result["alignment"] = translation.alignment
+        line = {"line": number, "results": results} if arguments.nbest else results[0]
+        return orjson.dumps(line).decode() + "\n"
+    rows = []
+    for translation in found:
+        columns = [" ".join(translation.text.splitlines())]
+        if arguments.nbest is not None:
+            columns = [str(number), *columns, f"{translation.score:.6f}"]
+        elif arguments.scores:
+            columns[0] = f"{translation.score:.6f}\t{columns[0]}"
+        if translation.alignment is not None:
+            columns.append(" ".join(f"{s}-{t}" for s, t in translation.alignment))
+        rows.append(" ||| ".join(columns) + "\n")
+    return "".join(rows)
+
+
+@contextlib.contextmanager
+def _open(name: str) -> Iterator[IO[bytes]]:
+    from xunlian.errors import InputError
+    from xunlian.files import os_errors
+
+    if name == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        with os_errors(Path(name)):
+            file = open(name, "rb")  # noqa: SIM115
+    except FileNotFoundError as error:
+        raise InputError(f"There is no input file '{name}'.") from error
+    with file:
+        yield file
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[str]:
+    from xunlian.errors import InputError
+
+    for number, raw in enumerate(file, 1):
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            where = "standard input" if name == STANDARD_INPUT else f"'{name}'"
+            raise InputError(
+                f"Line {number:,} of {where} is not UTF-8 text ({error.reason}). Save it as UTF-8."
+            ) from error
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+class _Watch:
+    """Shows how many lines are done, and how fast, once it takes more than a moment."""
+
+    def __init__(self, wanted: bool):
+        self._wanted, self._count, self._begin = wanted, 0, time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "_Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def done(self, count: int) -> None:
+        self._count += count
+        seconds = time.monotonic() - self._begin
+        if not self._wanted or seconds < PATIENCE:
+            return
+        if self._bar is None:
+            from rich.progress import TextColumn
+
+            from xunlian.console import progress
+
+            self._bar = progress(TextColumn("{task.description}"))
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        rate = self._count / seconds
+        self._bar.update(self._task, description=f"{self._count:,} lines, {rate:,.0f} a second")
