@@ -13,6 +13,7 @@ from conftest import ROOT
 import xunlian
 from xunlian.corpus.build_pairs import build_pair_corpus
 from xunlian.corpus.pair_clean import PairFilter
+from xunlian.corpus.pair_survey import find_reading, kept_pairs, survey_pairs
 from xunlian.corpus.pairs import find_pairs, read_pairs
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
@@ -125,7 +126,7 @@ def test_bounds_give_every_length_across_shards(tmp_path: Path) -> None:
 
 def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("xunlian.corpus.build._BATCH_CHARACTERS", 3_000)
-    monkeypatch.setattr("xunlian.corpus.build_pairs._BATCH_PAIRS", 37)
+    monkeypatch.setattr("xunlian.corpus.pair_survey._BATCH_PAIRS", 37)
     paths = aligned(tmp_path, PAIRS * 2)
     one = build(tmp_path / "one", *paths, kind="bpe", val="0.1", shard_tokens=4000)
     two = build(tmp_path / "two", *paths, kind="bpe", val="0.1", shard_tokens=4000, workers=2)
@@ -242,6 +243,17 @@ def test_validation_files_among_the_sources_are_not_trained_on(tmp_path: Path) -
     assert pairs_of(corpus, "train") == PAIRS
     with pytest.raises(InputError, match="nothing is left to train on"):
         build(tmp_path / "out2", tmp_path / "b.tsv", val=str(tmp_path / "b.tsv"))
+
+
+def test_files_that_change_between_the_two_passes_are_noticed(tmp_path: Path) -> None:
+    paths = aligned(tmp_path, PAIRS)
+    sources = tuple(map(str, paths))
+    reading = find_reading(Recipe(task="translation", corpus=CorpusSettings(sources=sources)))
+    found = survey_pairs(reading)
+    for more in (PAIRS[:-1], [*PAIRS, ("one", "eins")]):
+        aligned(tmp_path, more)
+        with pytest.raises(InputError, match="changed between two readings"):
+            list(kept_pairs(reading, found, Counter(), lambda _: None))
 
 
 def test_too_few_pairs_to_hold_out_a_part(tmp_path: Path) -> None:

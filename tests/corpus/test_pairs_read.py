@@ -120,6 +120,19 @@ def test_fields_are_found_by_their_names_or_numbers(tmp_path: Path) -> None:
         read(write(tmp_path / "c.tsv", "one 一\n"))
 
 
+def test_a_field_inside_another_is_named_with_a_dot(tmp_path: Path) -> None:
+    records = [{"id": "1", "translation": {"en": s, "de": t}} for s, t in PAIRS]
+    jsonl = write(tmp_path / "a.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    parquet = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(records), parquet)
+    for path in (jsonl, parquet):
+        assert read(path, source_field="translation.en", target_field="translation.de") == PAIRS
+        with pytest.raises(InputError, match=r"It has: id, translation, translation\.(en|de)"):
+            read(path)
+    with pytest.raises(InputError, match=r"'translation' holds struct.*not text"):
+        read(parquet, source_field="translation", target_field="translation.de")
+
+
 def test_line_ends_and_marks_do_not_shift_a_side(tmp_path: Path) -> None:
     left = write(tmp_path / "a.en", "one\r\ntw\x0co\u2028\u0085\nth\rree\nfour")
     right = write(tmp_path / "a.de", "\ufeffeins\nzwei\ndrei\nvier\n".encode())

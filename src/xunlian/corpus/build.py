@@ -63,7 +63,7 @@ def build_corpus(
         found = _first_pass(sources, corpus, tokenizer, holdout)
         train_bytes = round(found.bytes * (1 - float(found.holdout.fraction)))
         model = make_tokenizer(tokenizer, found.training_sample, train_bytes)
-        seen = list(_head(found.training_sample()))
+        seen = list(head(found.training_sample()))
         found.sample.clear()
         model.save(folder)
         dtype = token_dtype(model.vocab_size)
@@ -237,7 +237,7 @@ def overall(splits: dict[str, Any]) -> dict[str, float]:
     return {"tokens_per_byte": round(tokens / size, 4)}
 
 
-def _head(sample: Iterator[str]) -> Iterator[str]:
+def head(sample: Iterator[str]) -> Iterator[str]:
     """The sample's first texts, as many as fertility needs."""
     size = 0
     for text in sample:

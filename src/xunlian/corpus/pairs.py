@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from xunlian.corpus.aligned import read_aligned
 from xunlian.corpus.decode import Advance, decode, read_bytes
 from xunlian.corpus.languages import language_of_file
-from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl, read_parquet, read_tsv
+from xunlian.corpus.parquet import read_parquet
+from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl, read_tsv
 from xunlian.corpus.sources import PAIR_FORMATS, Source, expand_source
 from xunlian.corpus.tmx import Languages, read_tmx, tmx_languages
 from xunlian.errors import InputError

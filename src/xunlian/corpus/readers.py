@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from xunlian.corpus.clean import is_blank
 from xunlian.corpus.decode import Advance, decode, read_bytes
+from xunlian.corpus.parquet import read_parquet
 from xunlian.corpus.pieces import PIECE, Piece, Pieces, cut, in_pieces
-from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl, read_parquet
+from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl
 from xunlian.corpus.sources import Source
 from xunlian.recipe.settings import Corpus as CorpusSettings
 

@@ -1,19 +1,17 @@
-"""Fields out of the records of .jsonl, .csv, .tsv and .parquet: one for text, two for pairs.
+"""Fields out of the records of .jsonl, .csv and .tsv: one for text, two for pairs.
 
-A record is in memory once.
+A record is in memory once. A field inside another is named with a dot, such as 'translation.en'.
 """
 
 import csv
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from xunlian.corpus.decode import Advance, decode, detect, read_bytes
+from xunlian.corpus.decode import decode, detect
 from xunlian.corpus.sources import Source
 from xunlian.errors import InputError, did_you_mean
 
@@ -58,6 +56,7 @@ def read_jsonl(
 ) -> Rows:
     """Fields of each line's object. A null is an empty text."""
     name, wanted = broken.source.name, list(fields.values())
+    nested = any("." in field for field in wanted)
     seen = False
     for number, line in enumerate(_byte_lines(_utf8(blocks, name, encoding), name), 1):
         if not line or line.isspace():
@@ -69,9 +68,12 @@ def read_jsonl(
             continue
         if not isinstance(record, dict):
             broken.add(number, "not a JSON object")
-        elif missing := [field for field in wanted if field not in record]:
+            continue
+        if nested:
+            record = _flat(record)
+        if missing := [field for field in wanted if field not in record]:
             if not seen:
-                check_fields(name, fields, list(record))
+                check_fields(name, fields, list(_flat(record)))
             broken.add(number, f"no field '{missing[0]}'")
         elif wrong := [field for field in wanted if not isinstance(record[field], str | None)]:
             broken.add(number, f"field '{wrong[0]}' is not text")
@@ -79,6 +81,15 @@ def read_jsonl(
             seen = True
             yield [record[field] or "" for field in wanted]
     broken.finish()
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of an object, those of the objects in it by their dotted names too."""
+    flat = {prefix + key: value for key, value in record.items()}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+    return flat
 
 
 def _parse_json(line: bytes) -> Any:
@@ -209,53 +220,6 @@ def _text_lines(blocks: Iterator[str]) -> Iterator[str]:
             yield line + "\n"
     if held:
         yield held
-
-
-def read_parquet(source: Source, fields: Fields, advance: Advance) -> Rows:
-    """Columns of each row."""
-    if not source.compression:
-        yield from _parquet_file(source.path, source.name, fields, advance)
-        return
-    # Parquet is read from its end, so a compressed one has to be unpacked first.
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-        for block in read_bytes(source, lambda _: None):
-            file.write(block)
-        file.flush()
-        yield from _parquet_file(Path(file.name), source.name, fields, lambda _: None)
-    advance(source.size)
-
-
-def _parquet_file(path: Path, name: str, fields: Fields, advance: Advance) -> Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, memory_map=False, buffer_size=1 << 20) as file:
-            check_fields(name, fields, file.schema_arrow.names)
-            wanted = list(fields.values())
-            for setting, field in fields.items():
-                kind = file.schema_arrow.field(field).type
-                if pa.types.is_dictionary(kind):
-                    kind = kind.value_type
-                if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                    raise InputError(
-                        f"'{name}': column '{field}' holds {kind}, not text. "
-                        f"Name another with corpus.{setting}=..."
-                    )
-            rows = max(1, file.metadata.num_rows)
-            size, told = path.stat().st_size, 0.0
-            for batch in file.iter_batches(batch_size=256, columns=wanted, use_threads=False):
-                told += size * len(batch) / rows
-                advance(int(told))
-                told -= int(told)
-                columns = [batch.column(field).to_pylist() for field in wanted]
-                for texts in zip(*columns, strict=True):
-                    yield [text or "" for text in texts]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"'{name}' is damaged or no Parquet file ({reason}). Get the file again."
-        ) from error
 
 
 def check_fields(name: str, fields: Fields, has: Sequence[str]) -> None:
