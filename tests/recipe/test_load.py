@@ -89,3 +89,14 @@ def test_a_broken_file_is_named(tmp_path):
 def test_an_unknown_recipe_gets_the_nearest_shipped_name():
     with pytest.raises(InputError, match="demo-en"):
         load_recipe("demo-eng")
+
+
+def test_validation_is_a_fraction_or_one_or_more_files():
+    for given in (0.1, "0.1", ["0.1"], (0.1,)):
+        assert Recipe.model_validate({"corpus": {"val": given}}).corpus.val == ("0.1",)
+    override = 'corpus.val=["val.en", "val.de"]'
+    assert load_recipe(Recipe(), [override]).corpus.val == ("val.en", "val.de")
+    assert load_recipe(Recipe(), ["corpus.val=val.txt"]).corpus.val == ("val.txt",)
+    assert load_recipe(Recipe(), ["corpus.source_field=2"]).corpus.source_field == "2"
+    with pytest.raises(InputError, match=r"corpus\.val"):
+        load_recipe(Recipe(), ["corpus.val=[]"])

@@ -163,3 +163,20 @@ def test_a_saved_tokenizer_opens_as_the_same(learned: dict[str, Tokenizer], tmp_
         assert (again.vocab_size, again.end_id) == (tokenizer.vocab_size, tokenizer.end_id)
         assert again.encode(HARD) == tokenizer.encode(HARD)
     assert len({tokenizer.fingerprint for tokenizer in learned.values()}) == len(learned)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "wordpiece", "byte", "char"])
+def test_padding_is_the_last_token_and_no_text_makes_it(kind: str, tmp_path: Path) -> None:
+    text = ["a dog and a cat and a dog and a cat <pad> <|endoftext|> " * 20]
+    plain = train_tokenizer(iter(text), kind, 1000, shrink=True)
+    padded = train_tokenizer(iter(text), kind, 1000, shrink=True, pad=True)
+    assert plain.pad_id is None and padded.pad_id == padded.vocab_size - 1 == plain.vocab_size
+    ids = padded.encode(text[0])
+    assert ids == plain.encode(text[0])
+    assert padded.pad_id not in ids and padded.end_id not in ids
+    assert padded.decode([*ids, padded.end_id, padded.pad_id]) == padded.decode(ids)
+    padded.save(tmp_path)
+    assert load_tokenizer(tmp_path).pad_id == padded.pad_id
+    (tmp_path / "tokenizer_config.json").unlink()  # the name alone is enough
+    assert load_tokenizer(tmp_path).pad_id == padded.pad_id
+    assert load_tokenizer(tmp_path).fingerprint == padded.fingerprint
