@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = {
             "run": arguments.run,
             "precision": model.engine.precision,
-            "settings": decoding.model_dump(),
+            "settings": decoding.model_dump(exclude={"beam", "length_penalty"}),
             "continuations": [asdict(c) for c in model.continuations(prompts, decoding)],
         }
         sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -28,6 +28,7 @@ from torch import Tensor
 from xunlian.decoding.beam_cache import BeamCache
 from xunlian.decoding.pair_engine import PairEngine
 
+ROWS = 160  # logits that are made at once: they stay in the processor's cache
 BLOCK = 64  # tokens of the vocabulary that are compared by their maximum first
 EMPTY = -1  # in place of a token
 NEVER = -1e9  # a score below all others; finite, so that it can be divided
@@ -105,9 +106,9 @@ def beam_search(
     found: list[list[Hypothesis]] = [[] for _ in sources]
     done_B = torch.zeros(batch, dtype=torch.bool, device=device)
     for length in range(1, longest + 1):
-        logits_BWV, _ = engine.step(cache, tokens_BW)
+        hidden_ND, _ = engine.step(cache, tokens_BW)
         scores_BC, parents_BC, tokens_BC = best_continuations(
-            logits_BWV, search.running_scores, candidates
+            engine, hidden_ND, search.running_scores, candidates
         )
         ending_BC = torch.isin(tokens_BC, ends)
         ending_BC |= (search.limits_B <= length).unsqueeze(1)
@@ -138,22 +139,24 @@ def beam_search(
 
 
 def best_continuations(
-    logits_BWV: Tensor, scores_BW: Tensor, candidates: int
+    engine: PairEngine, hidden_ND: Tensor, scores_BW: Tensor, candidates: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best continuations of each sentence by a token: scores, parent beams, tokens, (B, C)."""
-    batch, _, size = logits_BWV.shape
-    logits_NV = logits_BWV.flatten(0, 1)
-    values_NC, tokens_NC = _top(logits_NV, min(candidates, size))
-    totals_N1 = logits_NV.logsumexp(-1, keepdim=True)
-    scores_NC = scores_BW.reshape(-1, 1) + (values_NC - totals_N1)
-    scores_BC, places_BC = scores_NC.view(batch, -1).topk(candidates)
-    parents_BC = places_BC // values_NC.shape[1]
-    return scores_BC, parents_BC, tokens_NC.view(batch, -1).gather(1, places_BC)
+    parts = [
+        _top(engine.logits(part_ND).log_softmax(-1), candidates)
+        for part_ND in hidden_ND.split(ROWS)
+    ]
+    values_NC, tokens_NC = (torch.cat(part) for part in zip(*parts, strict=True))
+    batch, kept = len(scores_BW), values_NC.shape[1]
+    scores_BC, places_BC = (scores_BW.reshape(-1, 1) + values_NC).view(batch, -1).topk(candidates)
+    tokens_BC = tokens_NC.view(batch, -1).gather(1, places_BC)
+    return scores_BC, places_BC // kept, tokens_BC
 
 
 def _top(logits_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """As `logits_NV.topk(k)`."""
     size = logits_NV.shape[1]
+    k = min(k, size)
     blocks = size // BLOCK
     if blocks < 2 * k:
         return logits_NV.topk(k)

@@ -58,8 +58,8 @@ class BeamCache:
         self._beams = 1
         sentences, heads, _, width = keys.shape
         shape = (sentences, heads, FIRST_SLOTS, width)
-        self.keys = [keys.new_zeros(shape) for _ in memory.keys]
-        self.values = [keys.new_zeros(shape) for _ in memory.keys]
+        self.keys = [keys.new_empty(shape) for _ in memory.keys]
+        self.values = [keys.new_empty(shape) for _ in memory.keys]
         self._mask_BWN = keys.new_full((sentences, 1, FIRST_SLOTS), float("-inf"))
 
     def open(self, beams: int) -> tuple[int, Tensor]:
@@ -71,8 +71,8 @@ class BeamCache:
         begin, end = self.used, self.used + beams
         if end > self.keys[0].shape[2]:
             self._grow(2 * end)
-        own = torch.full((beams, beams), float("-inf"), device=self._mask_BWN.device)
-        self._mask_BWN[:, :, begin:end] = own.fill_diagonal_(0)
+        self._mask_BWN[:, :, begin:end] = float("-inf")
+        self._mask_BWN[:, :, begin:end].diagonal(dim1=1, dim2=2).zero_()
         self.used, self.length = end, self.length + 1
         return begin, self._mask_BWN[:, None, :, :end]
 

@@ -4,8 +4,8 @@ Notable ideas:
 - Of a source, every decoder layer needs its keys and values only; they are computed once and
   serve all beams, which are queries of one attention (beam_cache.py does the same for targets).
 - As in engine.py: joined and packed matrices, gains and biases of norms multiplied into what
-  follows them, queries divided by sqrt(K) beforehand, and in bf16 only what is read much: norms
-  and the residual stream stay in fp32.
+  follows them, queries divided by sqrt(K) beforehand, and in bf16 norms and the residual stream
+  stay in fp32.
 - Sources of a batch are padded to the longest: sort them by length before.
 
 Shapes: B sentences, W beams, S source length, D width, H heads, K width of a head, V vocabulary.
@@ -48,7 +48,7 @@ class _Layer:
 
 
 class PairEngine:
-    """Reads sources, then gives the logits of the next target token of every beam."""
+    """Reads sources, then token by token the targets of every beam."""
 
     @torch.inference_mode()
     def __init__(self, model: EncoderDecoder, precision: str):
@@ -56,7 +56,7 @@ class PairEngine:
         self.config = model.config
         self.precision = precision
         self.device = model.embedding.weight.device
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.dtype = dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._embedding = model.embedding.weight.detach()
         self._positions = model.positions
         self._encoder = [_prepare(b, dtype) for b in model.encoder if isinstance(b, EncoderBlock)]
@@ -87,7 +87,9 @@ class PairEngine:
         mask = None
         if min(lengths) < longest:
             padding_BS = torch.arange(longest) >= torch.tensor(lengths).unsqueeze(1)
-            mask = torch.zeros(padding_BS.shape).masked_fill_(padding_BS, float("-inf"))
+            mask = torch.zeros(padding_BS.shape, dtype=self.dtype).masked_fill_(
+                padding_BS, float("-inf")
+            )
             mask = mask[:, None, None].to(self.device)
         x = self._embed(tokens_BS.to(self.device), self._positions[:longest])
 
@@ -102,7 +104,7 @@ class PairEngine:
         x = self._memory_norm(x)
         keys, values = [], []
         for joined in self._sources:
-            k, v = _split_heads(joined(x).float(), len(sources), 2, heads)
+            k, v = _split_heads(joined(x), len(sources), 2, heads)
             keys.append(k.contiguous())
             values.append(v.contiguous())
         return Memory(keys, values, mask)
@@ -113,8 +115,8 @@ class PairEngine:
     ) -> tuple[Tensor, Tensor | None]:
         """Append one token to every beam.
 
-        Returns the logits (B, W, V) of the next in fp32, and how much each source token was looked
-        at by layer `watch`, averaged over the heads, (B, W, S), if one is named.
+        Returns hidden states (B W, D) for `logits`, and how much each source token was looked at
+        by layer `watch`, averaged over the heads, (B, W, S), if one is named.
         """
         batch, beams = tokens_BW.shape
         heads, watched = self.config.heads, None
@@ -135,7 +137,7 @@ class PairEngine:
             (q,) = _split_heads(joined, batch, 1, heads)
             mixed, weights = _attention(q, memory.keys[number], memory.values[number], memory.mask)
             if number == watch:
-                watched = weights.mean(1)
+                watched = weights.float().mean(1)
             return mixed
 
         for number, layer in enumerate(self._decoder):
@@ -143,8 +145,12 @@ class PairEngine:
             if layer.cross is not None:
                 x = _apply(layer.cross, x, partial(look, number))
             x = _apply(layer.mlp, x, _nothing)
-        logits = self._head(self._last_norm(x)).float()
-        return logits.view(batch, beams, -1), watched
+        return x, watched
+
+    @torch.inference_mode()
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Of the next token, (N, V), in fp32."""
+        return self._head(self._last_norm(hidden_ND)).float()
 
     def _embed(self, tokens_BL: Tensor, positions: Tensor) -> Tensor:
         """(B L, D)"""
@@ -209,14 +215,9 @@ def _part(
     if isinstance(inner, ReLUMLP):
         enter = _joined(entries, gain, bias, dtype, relu=True)
     else:
-        enter = _joined(entries, gain, bias, dtype, shrink=(norm.weight.shape[0] / inner.heads))
-        enter = _wide(enter)
+        enter = _joined(entries, gain, bias, dtype, shrink=norm.weight.shape[0] / inner.heads)
     output = product(inner.output.weight, inner.output.bias, None, dtype)
     return _Part(before, enter, output, after)
-
-
-def _wide(function: Function) -> Function:
-    return lambda x: function(x).float()
 
 
 def _norm(norm: LayerNorm) -> tuple[Function, Tensor, Tensor]:
