@@ -19,7 +19,7 @@ from xunlian.models.layers import Linear, joined_linear
 def confined_attention(
     q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_B1LM: Tensor, form: str
 ) -> Tensor:
-    """softmax(q k' / sqrt(K)) v where the mask is true. Every query needs a key.
+    """softmax(q k' / sqrt(K) + mask) v. The mask is 0 or -inf; every query needs a key.
 
     `form` is 'sdpa' or 'matmul'. Returns (B, H, L, K).
     """
@@ -37,7 +37,7 @@ class _MaskedAttention(torch.autograd.Function):
         ctx: Any, q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_B1LM: Tensor
     ) -> Tensor:
         scores = (q_BHLK @ k_BHMK.transpose(-1, -2)).float() * q_BHLK.shape[-1] ** -0.5
-        scores = scores.masked_fill(~mask_B1LM, float("-inf"))
+        scores = scores + mask_B1LM.float()
         exponentials = (scores - scores.amax(-1, keepdim=True)).exp()
         totals = exponentials.sum(-1, keepdim=True)
         exponentials = exponentials.to(v_BHMK.dtype)

@@ -26,7 +26,9 @@ def drop(x: Tensor, bytes_: Tensor | None, rate: float) -> Tensor:
     if bytes_ is None:
         return x
     threshold = dropped_of_256(rate)
-    return torch.where(bytes_ >= threshold, x * (256 / (256 - threshold)), 0.0)
+    # 0 or 1 by arithmetic: a comparison of bytes is not vectorized.
+    kept = (bytes_.float() - (threshold - 1)).clamp(0, 1)
+    return x * (kept * (256 / (256 - threshold))).to(x.dtype)
 
 
 def dropped_of_256(rate: float) -> int:

@@ -16,7 +16,7 @@ Shapes: B rows, S source length, T target length, L either, D width, V vocabular
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,27 @@ class ReLUMLP(nn.Module):
         self.output = Linear(mlp_width, width)
 
     def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
-        return self.output(F.relu(joined_linear(x_BLD, [self.up], norm)))
+        hidden_BLF: Tensor = _ReLU.apply(joined_linear(x_BLD, [self.up], norm))
+        return self.output(hidden_BLF)
+
+
+class _ReLU(torch.autograd.Function):
+    """relu(x), with the sign of its result as gradient.
+
+    The library's keeps a mask of booleans, which a compiler cannot vectorize on a CPU: a seventh of
+    a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = F.relu(x)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return grads[0] * result.sign()
 
 
 class EncoderBlock(nn.Module):
@@ -82,7 +102,7 @@ class EncoderBlock(nn.Module):
     def forward(
         self, x_BSD: Tensor, mask: Tensor, form: str, bytes_: Tensor | None = None
     ) -> Tensor:
-        """`mask` is (B, 1, S, S), true where a position may look; `bytes_` (2, B, S, D)."""
+        """`mask` is (B, 1, S, S), -inf where a position may not look; `bytes_` (2, B, S, D)."""
         first = self.norms_first
         norms: list[nn.Module | None] = [self.attention_norm, self.mlp_norm]
         before = norms if first else [None, None]
@@ -177,7 +197,7 @@ class EncoderDecoder(nn.Module):
     ) -> Tensor:
         """The memory (B, S, D) that the decoder looks at."""
         x = self._embed(source_BS, source_pairs_BS, dtype)
-        mask = _same_pair(source_pairs_BS, source_pairs_BS)
+        mask = _bias(_same_pair(source_pairs_BS, source_pairs_BS), x.dtype)
         for block in self.encoder:
             x = block(x, mask, self.attention_form, self._bytes(block, x))
         return self.encoder_norm(x) if self.config.norms_first else x
@@ -193,8 +213,8 @@ class EncoderDecoder(nn.Module):
         x = self._embed(target_BT, target_pairs_BT, memory_BSD.dtype)
         length = target_BT.shape[1]
         seen = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        mask = _same_pair(target_pairs_BT, target_pairs_BT) & seen
-        cross_mask = _same_pair(target_pairs_BT, source_pairs_BS)
+        mask = _bias(_same_pair(target_pairs_BT, target_pairs_BT) & seen, x.dtype)
+        cross_mask = _bias(_same_pair(target_pairs_BT, source_pairs_BS), x.dtype)
         for block in self.decoder:
             x = block(x, memory_BSD, mask, cross_mask, self.attention_form, self._bytes(block, x))
         return self.decoder_norm(x) if self.config.norms_first else x
@@ -241,6 +261,12 @@ def places(pairs_BL: Tensor) -> Tensor:
 def _same_pair(queries_BL: Tensor, keys_BM: Tensor) -> Tensor:
     """(B, 1, L, M): where query and key belong to one pair."""
     return (queries_BL.unsqueeze(2) == keys_BM.unsqueeze(1)).unsqueeze(1)
+
+
+def _bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where the mask is true, else -inf: to be added to scores, which is vectorized."""
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return bias.masked_fill_(~mask, float("-inf"))
 
 
 def sinusoidal_table(length: int, width: int) -> Tensor:
