@@ -13,10 +13,10 @@ Shapes: B sentences, W beams, H heads, S source tokens, N slots, K width of a he
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-FIRST_SLOTS = 64
+GROWTH = 8  # tokens of every beam
 
 
 @dataclass
@@ -46,39 +46,35 @@ class BeamCache:
 
     It begins with one beam; `follow` says which beams go on.
 
+    All slots are read, also those not yet filled: a slice of them would be copied by the bf16
+    product. So there are never many more than needed.
+
     Attributes:
         used: slots that are filled.
         length: tokens that every beam has read.
     """
 
     def __init__(self, memory: Memory):
-        keys = memory.keys[0]
         self.memory = memory
         self.used = self.length = 0
-        self._beams = 1
+        keys = memory.keys[0]
         sentences, heads, _, width = keys.shape
-        shape = (sentences, heads, FIRST_SLOTS, width)
-        self.keys = [keys.new_empty(shape) for _ in memory.keys]
-        self.values = [keys.new_empty(shape) for _ in memory.keys]
-        self._mask_BWN = keys.new_full((sentences, 1, FIRST_SLOTS), float("-inf"))
+        self.keys = [keys.new_empty(sentences, heads, 0, width) for _ in memory.keys]
+        self.values = list(self.keys)
+        self._mask_BWN = keys.new_empty(sentences, 1, 0)
 
-    def open(self, beams: int) -> tuple[int, Tensor]:
-        """Make room for a token of each beam.
-
-        Returns the first new slot and the mask (B, 1, W, N) over all slots up to the last new one.
-        """
-        assert beams == self._beams
-        begin, end = self.used, self.used + beams
-        if end > self.keys[0].shape[2]:
-            self._grow(2 * end)
-        self._mask_BWN[:, :, begin:end] = float("-inf")
-        self._mask_BWN[:, :, begin:end].diagonal(dim1=1, dim2=2).zero_()
-        self.used, self.length = end, self.length + 1
-        return begin, self._mask_BWN[:, None, :, :end]
+    def open(self) -> tuple[slice, Tensor]:
+        """Make room for a token of each beam: its slots, and the mask (B, 1, W, N)."""
+        beams = self._mask_BWN.shape[1]
+        slots = slice(self.used, self.used + beams)
+        if slots.stop > self._mask_BWN.shape[2]:
+            self._grow(GROWTH * beams)
+        self._mask_BWN[:, :, slots].diagonal(dim1=1, dim2=2).zero_()
+        self.used, self.length = slots.stop, self.length + 1
+        return slots, self._mask_BWN.unsqueeze(1)
 
     def follow(self, parents_BW: Tensor) -> None:
         """Beam w of each sentence goes on from what was its beam `parents_BW[:, w]`."""
-        self._beams = parents_BW.shape[1]
         index = parents_BW.unsqueeze(2).expand(-1, -1, self._mask_BWN.shape[2])
         self._mask_BWN = self._mask_BWN.gather(1, index)
 
@@ -90,7 +86,7 @@ class BeamCache:
         self.values = [values.index_select(0, index_B) for values in self.values]
 
     def _grow(self, slots: int) -> None:
-        more = slots - self.keys[0].shape[2]
-        self.keys = [torch.nn.functional.pad(keys, (0, 0, 0, more)) for keys in self.keys]
-        self.values = [torch.nn.functional.pad(values, (0, 0, 0, more)) for values in self.values]
-        self._mask_BWN = torch.nn.functional.pad(self._mask_BWN, (0, more), value=float("-inf"))
+        # Zeros: a masked slot is still multiplied, and 0 times a stray NaN is NaN.
+        self.keys = [F.pad(keys, (0, 0, 0, slots)) for keys in self.keys]
+        self.values = [F.pad(values, (0, 0, 0, slots)) for values in self.values]
+        self._mask_BWN = F.pad(self._mask_BWN, (0, slots), value=float("-inf"))

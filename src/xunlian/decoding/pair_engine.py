@@ -118,18 +118,17 @@ class PairEngine:
         Returns hidden states (B W, D) for `logits`, and how much each source token was looked at
         by layer `watch`, averaged over the heads, (B, W, S), if one is named.
         """
-        batch, beams = tokens_BW.shape
-        heads, watched = self.config.heads, None
+        batch, heads, watched = len(tokens_BW), self.config.heads, None
         x = self._embed(tokens_BW, self._positions[cache.length])
-        begin, mask = cache.open(beams)
-        end, memory = begin + beams, cache.memory
+        slots, mask = cache.open()
+        memory = cache.memory
 
         def attend(number: int, joined: Tensor) -> Tensor:
             q, k, v = _split_heads(joined, batch, 3, heads)
             keys, values = cache.keys[number], cache.values[number]
-            keys[:, :, begin:end] = k
-            values[:, :, begin:end] = v
-            mixed, _ = _attention(q, keys[:, :, :end], values[:, :, :end], mask)
+            keys[:, :, slots] = k
+            values[:, :, slots] = v
+            mixed, _ = _attention(q, keys, values, mask)
             return mixed
 
         def look(number: int, joined: Tensor) -> Tensor:
