@@ -106,3 +106,27 @@ def test_state_survives_a_round_trip():
     update(second, two, 2)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_average_of_the_weights_is_what_it_says_and_survives_a_save():
+    model = torch.nn.Linear(3, 2, bias=False)
+    settings = OptimizerSettings(
+        "adamw", 0.1, 0.1, 0.1, 0.1, 0.0, 0.95, (0.9, 0.95), torch.float32, average_decay=0.8
+    )
+    optimizers = Optimizers(model, settings)
+    expected = model.weight.detach().clone()
+    for step in range(5):
+        model.weight.grad = torch.full_like(model.weight, step - 1.5)
+        optimizers.step(1.0, 1.0)
+        expected = 0.8 * expected + 0.2 * model.weight.detach()
+    last = model.weight.detach().clone()
+    with optimizers.averaged():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert torch.equal(model.weight, last)
+
+    saved = {name: tensor.clone() for name, tensor in optimizers.state_tensors().items()}
+    restored = Optimizers(model, settings)
+    restored.load_state_tensors(saved)
+    with restored.averaged():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert saved.keys() == restored.state_tensors().keys()

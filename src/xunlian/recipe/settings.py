@@ -243,6 +243,13 @@ class Training(Table):
     grad_clip: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; larger ones are scaled down. 0: off."
     )
+    average_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Validate and keep a moving average of the weights, of which each step keeps "
+        "this share, such as 0.995. 0: off.",
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
         description="Compute precision. Master weights are always fp32. auto measures the "

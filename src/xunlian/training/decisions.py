@@ -94,7 +94,7 @@ def micro_rows(recipe: Recipe, group: Group) -> int:
 
 
 def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) -> dict[str, int]:
-    return predict_training_memory(
+    memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),
         vocab_size,
@@ -105,6 +105,9 @@ def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) 
         compiled=compiled,
         chunk_logits=CHUNK_LOGITS,
     )
+    if recipe.training.average_decay:
+        memory["averaged weights"] = memory["weights"]
+    return memory
 
 
 def _check_memory(memory: dict[str, int], group: Group) -> None:

@@ -277,6 +277,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
             "weight_decay",
             "momentum",
             "betas",
+            "average_decay",
         )
     }
     optimizers = Optimizers(

@@ -209,10 +209,14 @@ class Loop:
 
     def _validate(self, display: Display | None) -> None:
         """Measure the validation loss; keep the weights when it is the best so far."""
-        state = self.progress
         if self.objective.validation is None:
             return
-        loss = self._validation_loss(self.objective.validation)
+        with self.stepper.optimizers.averaged():
+            self._validate_weights(self.objective.validation, display)
+
+    def _validate_weights(self, validation: Validation, display: Display | None) -> None:
+        state = self.progress
+        loss = self._validation_loss(validation)
         self._log({"val_loss": loss})
         if display is not None:
             display.validated(loss)
@@ -267,7 +271,8 @@ class Loop:
         if not already:
             self._validate(None)
         if state.best_val_loss is None:
-            self._write_model()
+            with self.stepper.optimizers.averaged():
+                self._write_model()
         state.finished = True
         self._checkpoint()
 

@@ -6,10 +6,13 @@ Notable ideas:
   the iteration as one batch: one at a time is many times slower.
 - AdamW (arXiv 1711.05101) through the library's fused kernel.
 - Groups carry their own peak rates; the schedule scales them all by one factor.
+- An exponential moving average of the weights (arXiv 1803.05407 and before), on demand, is what is
+  validated and kept.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 # Coefficients of the quintic iteration, from the Muon post: steep at zero, so that small singular
 # values reach about 1 within five steps.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+AVERAGE = "average"  # the name of the averaged weights in a saved state
 
 
 def orthogonalize(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
@@ -105,6 +109,7 @@ class OptimizerSettings:
     momentum: float
     betas: tuple[float, float]
     iteration_dtype: torch.dtype
+    average_decay: float = 0.0
 
 
 class Optimizers:
@@ -140,6 +145,12 @@ class Optimizers:
         self.all: list[torch.optim.Optimizer] = [o for o in (self.muon, self.adamw) if o]
         self._peak_rates = [[group["lr"] for group in o.param_groups] for o in self.all]
         self._momentum = settings.momentum
+        self._average_decay = settings.average_decay
+        self._averages = (
+            {parameter: parameter.detach().clone() for parameter in self.names}
+            if settings.average_decay
+            else {}
+        )
 
     def step(self, rate_factor: float, momentum_factor: float) -> None:
         """Update every parameter with its peak rate times `rate_factor`; drop the gradients."""
@@ -150,6 +161,26 @@ class Optimizers:
                     group["momentum"] = self._momentum * momentum_factor
             optimizer.step()
         self.clear_gradients()
+        if self._averages:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self._averages.values()),
+                    list(self._averages),
+                    1 - self._average_decay,
+                )
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the model has its averaged weights, if there are any."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        for parameter, average in self._averages.items():
+            parameter.data, average.data = average.data, parameter.data
 
     def clear_gradients(self) -> None:
         for optimizer in self.all:
@@ -157,7 +188,8 @@ class Optimizers:
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under 'parameter name/state name'."""
-        return {
+        averages = {f"{self.names[p]}/{AVERAGE}": value for p, value in self._averages.items()}
+        return averages | {
             f"{self.names[parameter]}/{key}": value
             for optimizer in self.all
             for parameter, state in optimizer.state.items()
@@ -170,6 +202,8 @@ class Optimizers:
         for name, tensor in tensors.items():
             parameter_name, _, key = name.rpartition("/")
             by_name[parameter_name][key] = tensor
+        for parameter, average in self._averages.items():
+            average.copy_(by_name[self.names[parameter]].pop(AVERAGE))
         for optimizer in self.all:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
