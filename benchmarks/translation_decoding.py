@@ -9,6 +9,8 @@ decoding all count, as they do for theirs. The rounds take turns; medians are co
 """
 
 import argparse
+import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -152,8 +154,13 @@ def ctranslate2s(folder: Path, beam: int, threads: int) -> dict[str, Contender]:
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    with tempfile.TemporaryDirectory() as out:
-        ctranslate2.converters.TransformersConverter(str(folder)).convert(out, force=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        copy, out = Path(temporary) / "model", str(Path(temporary) / "converted")
+        shutil.copytree(folder, copy)
+        settings = json.loads((copy / "tokenizer_config.json").read_text())
+        settings.setdefault("unk_token", settings["pad_token"])  # CTranslate2 wants one
+        (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+        ctranslate2.converters.TransformersConverter(str(copy)).convert(out)
         return {
             f"ctranslate2 {name}": partial(
                 translate,
