@@ -2,8 +2,9 @@
 
 Notable idea: when beams change places, their keys and values stay where they are. All beams of a
 sentence are queries of one attention over all that the sentence's beams ever wrote, and a mask
-says which of it are a beam's own ancestors. At 64 sentences, beam 5 and 15 tokens that takes a
-quarter of the time of moving the cache, and the products are larger, which a processor likes.
+says which of it are a beam's own ancestors. In bf16 that takes half of the time of moving the
+cache and attending beam by beam (64 sentences, beam 5, 15 to 60 tokens; in fp32 1.2 times it), and
+half of the memory.
 
     slots       0    | 1  2 | 3  4        beam 0 came from beam 1: it sees 0, 2, 3
     written by  both | 0  1 | 0  1        beam 1 came from beam 1: it sees 0, 2, 4
