@@ -30,20 +30,27 @@ def chunk_loss(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tenso
 
 
 def chunk_gradients(
-    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss sum of a chunk and its gradients by hidden states (N, D) and weight (V, D)."""
+    """Loss sum of a chunk and its gradients by hidden states (N, D) and weight (V, D).
+
+    With `smoothing` (arXiv 1512.00567) the target has the probability 1 - smoothing, and all tokens
+    share the rest.
+    """
     logits_NV = F.linear(hidden_ND, weight_VD).float()
     maximum_N1 = logits_NV.amax(-1, keepdim=True)
     exponentials_NV = (logits_NV - maximum_N1).exp()
     total_N1 = exponentials_NV.sum(-1, keepdim=True)
     kept_N1 = (targets_N != IGNORED).unsqueeze(-1)
     index_N1 = targets_N.clamp(min=0).unsqueeze(-1)
-    losses_N1 = total_N1.log() + maximum_N1 - logits_NV.gather(-1, index_N1)
+    losses_N1 = total_N1.log() + maximum_N1 - (1 - smoothing) * logits_NV.gather(-1, index_N1)
+    if smoothing:
+        losses_N1 = losses_N1 - smoothing * logits_NV.mean(-1, keepdim=True)
     # 32-bit numbers: a processor compares twice as many at once.
     columns = torch.arange(logits_NV.shape[-1], dtype=torch.int32, device=index_N1.device)
     is_target = columns == index_N1.int()
-    slopes_NV = (exponentials_NV / total_N1 - is_target.float()) * kept_N1
+    wanted_NV = is_target.float() * (1 - smoothing) + smoothing / logits_NV.shape[-1]
+    slopes_NV = (exponentials_NV / total_N1 - wanted_NV) * kept_N1
     slopes_NV = slopes_NV.to(hidden_ND.dtype)
     return (
         (losses_N1 * kept_N1).sum(),
