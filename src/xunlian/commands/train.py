@@ -77,7 +77,7 @@ def _train(
                 f"There is no run of '{name}' in 'runs' to go on with; name it with "
                 "--out, or leave out --resume."
             )
-        corpus = _corpus(open_run(path).recipe, name, group)
+        corpus = recipe_corpus(open_run(path).recipe, name, group)
         outcome = resume_job(path, overrides, corpus, group, started)
     else:
         wanted = load_recipe(recipe, overrides)
@@ -87,7 +87,7 @@ def _train(
                 f"The run folder '{path}' exists already. Go on in it with --resume, "
                 "or choose another with --out."
             )
-        corpus = _corpus(wanted, name, group)
+        corpus = recipe_corpus(wanted, name, group)
         table = wanted.corpus.model_copy(update={"path": str(corpus.path)})
         outcome = start(wanted.model_copy(update={"corpus": table}), corpus, path, group, started)
     if not outcome.finished:
@@ -100,7 +100,7 @@ def _train(
     return outcome.run
 
 
-def _corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
+def recipe_corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
     """The recipe's corpus, prepared from its sources when it is not there yet."""
     from xunlian.commands.prepare import prepare_from_recipe
     from xunlian.console import say
