@@ -9,8 +9,6 @@ decoding all count, as they do for theirs. The rounds take turns; medians are co
 """
 
 import argparse
-import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -155,12 +153,8 @@ def ctranslate2s(folder: Path, beam: int, threads: int) -> dict[str, Contender]:
         return [text.strip() for text in texts]
 
     with tempfile.TemporaryDirectory() as temporary:
-        copy, out = Path(temporary) / "model", str(Path(temporary) / "converted")
-        shutil.copytree(folder, copy)
-        settings = json.loads((copy / "tokenizer_config.json").read_text())
-        settings.setdefault("unk_token", settings["pad_token"])  # CTranslate2 wants one
-        (copy / "tokenizer_config.json").write_text(json.dumps(settings))
-        ctranslate2.converters.TransformersConverter(str(copy)).convert(out)
+        out = str(Path(temporary) / "converted")
+        ctranslate2.converters.TransformersConverter(str(folder)).convert(out)
         return {
             f"ctranslate2 {name}": partial(
                 translate,

@@ -75,6 +75,7 @@ class Tokenizer:
             config["unk_token"] = UNKNOWN
         if self.pad_id is not None:
             config["pad_token"] = str(self.backend.id_to_token(self.pad_id))
+            config.setdefault("unk_token", config["pad_token"])  # CTranslate2 cannot do without
         write_json(folder / "tokenizer_config.json", config)
 
 
