@@ -104,7 +104,7 @@ def _run(path: Path) -> dict[str, Any]:
         "path": str(path),
         "about": run.recipe.about,
         "task": run.recipe.task,
-        "architecture": run.recipe.model.architecture,
+        "architecture": run.recipe.model.architecture or run.recipe.model.family,
         "size": run.recipe.model.size,
         "depth": run.recipe.model.depth,
         "width": run.recipe.model.width,

@@ -34,11 +34,7 @@ class PackedRows:
     """
 
     def __init__(self, stream: Stream, context: int, seed: int):
-        if len(stream) <= context:
-            raise InputError(
-                f"The training text has {len(stream)} tokens, too few for one context of "
-                f"{context}. Add text, or set model.context to {max(8, len(stream) // 4)} or less."
-            )
+        check_length(stream, context)
         self.stream, self.context, self.seed = stream, context, seed
         self.rows_per_epoch = len(stream) // context
 
@@ -50,7 +46,10 @@ class PackedRows:
     def read(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of rows first .. first+count-1, each (count, context), int64."""
         rows = np.stack(
-            [self._read_circle(start, self.context + 1) for start in self._starts(first, count)]
+            [
+                read_circle(self.stream, start, self.context + 1)
+                for start in self._starts(first, count)
+            ]
         )
         return rows[:, :-1], rows[:, 1:]
 
@@ -65,11 +64,20 @@ class PackedRows:
             first, count = first + taken, count - taken
         return starts
 
-    def _read_circle(self, start: int, length: int) -> np.ndarray:
-        total = len(self.stream)
-        start %= total
-        if start + length <= total:
-            return self.stream.read(start, start + length)
-        return np.concatenate(
-            [self.stream.read(start, total), self.stream.read(0, start + length - total)]
+
+def check_length(stream: Stream, context: int) -> None:
+    """Raises InputError: the stream is shorter than one row and its targets."""
+    if len(stream) <= context:
+        raise InputError(
+            f"The training text has {len(stream)} tokens, too few for one context of "
+            f"{context}. Add text, or set model.context to {max(8, len(stream) // 4)} or less."
         )
+
+
+def read_circle(stream: Stream, start: int, length: int) -> np.ndarray:
+    """Tokens start .. start + length - 1 of the stream, after whose end it begins again."""
+    total = len(stream)
+    start %= total
+    if start + length <= total:
+        return stream.read(start, start + length)
+    return np.concatenate([stream.read(start, total), stream.read(0, start + length - total)])

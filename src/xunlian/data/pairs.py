@@ -89,6 +89,11 @@ class PairRows:
         return (self.source_tokens + self.target_tokens) / self.rows_per_epoch
 
     @property
+    def left_out(self) -> int:
+        """Pairs that are too long."""
+        return self.plan.left_out
+
+    @property
     def filled(self) -> float:
         """The share of token slots, on both sides, that hold a token."""
         return self.row_tokens / (2 * self.context)

@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, model: Decoder, precision: str):
         """`precision` is 'fp32' or 'bf16': that of the matrix products."""
         self.config = config = model.config
+        self.context = config.context
         self.precision = precision
         self.device = model.embedding.weight.device
         # Attention over a long bf16 cache: the library's kernel is 3x as fast as two products where

@@ -11,14 +11,13 @@ Shapes: B rows, V vocabulary.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xunlian.console import warn
-from xunlian.decoding.cache import Cache
-from xunlian.decoding.engine import Engine
 from xunlian.decoding.sampling import choose, streams
 from xunlian.decoding.stream import Decodes, TextStream
 from xunlian.recipe.settings import Decoding
@@ -26,8 +25,27 @@ from xunlian.recipe.settings import Decoding
 ROWS = 32  # prompts in one batch
 
 
+class Generates(Protocol):
+    """A model made ready: `Engine` or `RecurrentEngine`, each with a cache of its own kind.
+
+    `context` is how many tokens a text may have before its window slides.
+    """
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def new_cache(self, rows: int, columns: int) -> Any: ...
+
+    def read(self, cache: Any, texts: dict[int, list[int]], /) -> dict[int, Tensor]: ...
+
+    def step(self, cache: Any, tokens_B: Tensor, /) -> Tensor: ...
+
+
 def generate_texts(
-    engine: Engine,
+    engine: Generates,
     tokenizer: Decodes,
     prompts: Sequence[Sequence[int]],
     decoding: Decoding,
@@ -55,13 +73,13 @@ def generate_texts(
 
 
 def generate_tokens(
-    engine: Engine, prompts: Sequence[Sequence[int]], decoding: Decoding, ended: set[int]
+    engine: Generates, prompts: Sequence[Sequence[int]], decoding: Decoding, ended: set[int]
 ) -> Iterator[tuple[int, int]]:
     """Yields (prompt's number, new token), up to `max_tokens` for each prompt.
 
     The caller may add a prompt's number to `ended` to stop it there.
     """
-    context = engine.config.context
+    context = engine.context
     numbers = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     randoms = streams(decoding.seed, prompts) if decoding.temperature else None
     _warn_of_cuts(prompts, context)
@@ -73,7 +91,7 @@ def generate_tokens(
 
 
 def _generate_batch(
-    engine: Engine,
+    engine: Generates,
     numbers: list[int],
     windows: list[list[int]],
     decoding: Decoding,
@@ -81,7 +99,7 @@ def _generate_batch(
     ended: set[int],
 ) -> Iterator[tuple[int, int]]:
     """`windows` are what each row sees, never longer than the context."""
-    context = engine.config.context
+    context = engine.context
     longest = max(map(len, windows))
     cache = engine.new_cache(len(windows), min(context, longest + decoding.max_tokens))
     cache.used = longest
@@ -117,10 +135,10 @@ def _generate_batch(
 
 
 def _advance(
-    engine: Engine, cache: Cache, windows: list[list[int]], tokens: list[int], tokens_B: Tensor
+    engine: Generates, cache: Any, windows: list[list[int]], tokens: list[int], tokens_B: Tensor
 ) -> Tensor:
     """Append a token to every window, after cutting full ones. Returns the next logits (B, V)."""
-    context = engine.config.context
+    context = engine.context
     full = [row for row, window in enumerate(windows) if len(window) == context]
     if full:
         for row in full:

@@ -12,9 +12,13 @@ from xunlian.console import progress
 from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import generate_texts
 from xunlian.decoding.precision import decide_precision
+from xunlian.decoding.recurrent_engine import RecurrentEngine
 from xunlian.decoding.translator import Translator, prepare_translator
 from xunlian.errors import InputError
+from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.recurrent import RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.load import validate
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.load import Loaded, require_decoder, require_encoder_decoder
@@ -43,7 +47,7 @@ class LoadedModel:
     """
 
     loaded: Loaded
-    engine: Engine
+    engine: Engine | RecurrentEngine
 
     def generate(
         self,
@@ -195,7 +199,7 @@ def prepare_model(loaded: Loaded, precision: str = "auto") -> LoadedModel | Tran
     Raises:
         InputError: there is no such precision.
     """
-    if isinstance(loaded.model, EncoderDecoder):
+    if isinstance(loaded.model, EncoderDecoder | RecurrentPairModel):
         return prepare_translator(loaded, precision)
     return prepare_language_model(loaded, precision)
 
@@ -208,4 +212,12 @@ def prepare_language_model(loaded: Loaded, precision: str = "auto") -> LoadedMod
     """
     model = require_decoder(loaded)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return LoadedModel(loaded, Engine(model.to(device), decide_precision(precision, device)))
+    precision = decide_precision(precision, device)
+    return LoadedModel(loaded, make_engine(model.to(device), precision))
+
+
+def make_engine(model: Decoder | RecurrentModel, precision: str) -> Engine | RecurrentEngine:
+    """The engine of a language model; `precision` is 'fp32' or 'bf16'."""
+    if isinstance(model, RecurrentModel):
+        return RecurrentEngine(model, precision)
+    return Engine(model, precision)

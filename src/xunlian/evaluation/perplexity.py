@@ -28,6 +28,7 @@ import torch
 from xunlian.errors import InputError
 from xunlian.models.decoder import Decoder
 from xunlian.models.losses import IGNORED, cross_entropy
+from xunlian.models.recurrent import RecurrentModel
 
 SHORTEST_BUCKET = 16
 
@@ -191,7 +192,7 @@ def window_losses(
 
 
 def document_score(
-    model: Decoder,
+    model: Decoder | RecurrentModel,
     documents: Iterable[Document],
     *,
     stride: int,
@@ -294,7 +295,10 @@ def _stack(windows: list[Window], length: int) -> Window:
 
 
 def _batch_nats(
-    model: Decoder, inputs_BL: np.ndarray, targets_BL: np.ndarray, dtype: torch.dtype
+    model: Decoder | RecurrentModel,
+    inputs_BL: np.ndarray,
+    targets_BL: np.ndarray,
+    dtype: torch.dtype,
 ) -> float:
     device = model.head_weight.device
     hidden_BLD = model(torch.from_numpy(inputs_BL).to(device), dtype)

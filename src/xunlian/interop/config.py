@@ -10,16 +10,22 @@ from typing import Any
 from xunlian.errors import InputError, did_you_mean
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.recurrent import Family, RecurrentConfig
 
-Config = DecoderConfig | EncoderDecoderConfig
+Config = DecoderConfig | EncoderDecoderConfig | RecurrentConfig
 
-MODEL_TYPES = ("qwen3", "gpt2", "pegasus", "marian")
+RECURRENT: dict[str, Family] = {"xunlian-rnn": "rnn", "xunlian-gru": "gru", "xunlian-lstm": "lstm"}
+"""Model types of our own: no other engine has networks of these."""
+
+MODEL_TYPES = ("qwen3", "gpt2", "pegasus", "marian", *RECURRENT)
 
 
 def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -> dict[str, Any]:
     """The fields of config.json. `start_id` starts the targets of an encoder-decoder."""
     if isinstance(config, EncoderDecoderConfig):
         return _encoder_decoder_fields(config, end_id, start_id)
+    if isinstance(config, RecurrentConfig):
+        return _recurrent_fields(config, end_id, start_id)
     return {
         **(_gpt2_fields(config) if config.is_gpt2 else _qwen3_fields(config)),
         "vocab_size": config.vocab_size,
@@ -114,6 +120,27 @@ def _encoder_decoder_fields(
     }
 
 
+def _recurrent_fields(
+    config: RecurrentConfig, end_id: int | None, start_id: int | None
+) -> dict[str, Any]:
+    pairs = config.decoder_depth is not None
+    return {
+        "model_type": f"xunlian-{config.family}",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_decoder_layers": config.decoder_depth,
+        "max_position_embeddings": config.context,
+        "tie_word_embeddings": config.tied,
+        "is_encoder_decoder": pairs,
+        "bos_token_id": None if pairs else end_id,
+        "eos_token_id": end_id,
+        "pad_token_id": start_id if pairs else end_id,
+        "decoder_start_token_id": start_id if pairs else None,
+        "dtype": "float32",
+    }
+
+
 def from_fields(fields: Any, file: Path) -> Config:
     """The configuration that `fields`, read from `file`, describe.
 
@@ -131,6 +158,8 @@ def from_fields(fields: Any, file: Path) -> Config:
         )
     if kind in ("pegasus", "marian"):
         return _read_encoder_decoder(kind, fields, file)
+    if kind in RECURRENT:
+        return _read_recurrent(RECURRENT[kind], fields, file)
     return (_read_gpt2 if kind == "gpt2" else _read_qwen3)(fields, file)
 
 
@@ -155,6 +184,21 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
         heads=heads,
         mlp_width=mlp_width,
         context=_count(fields, file, "max_position_embeddings"),
+    )
+
+
+def _read_recurrent(family: Family, fields: dict[str, Any], file: Path) -> RecurrentConfig:
+    pairs = bool(fields.get("is_encoder_decoder", False))
+    if pairs:
+        _require(fields, file, "tie_word_embeddings", True)
+    return RecurrentConfig(
+        family=family,
+        vocab_size=_count(fields, file, "vocab_size"),
+        depth=_count(fields, file, "num_hidden_layers"),
+        width=_count(fields, file, "hidden_size"),
+        context=_count(fields, file, "max_position_embeddings"),
+        tied=bool(fields.get("tie_word_embeddings", pairs)),
+        decoder_depth=_count(fields, file, "num_decoder_layers") if pairs else None,
     )
 
 

@@ -29,8 +29,10 @@ from xunlian.interop.names import (
 )
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 
-Model = Decoder | EncoderDecoder
+Model = Decoder | EncoderDecoder | RecurrentModel | RecurrentPairModel
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -48,7 +50,7 @@ def write_config(
     """
     fields = to_fields(config, end_id, start_id)
     generation = {"eos_token_id": end_id, "pad_token_id": end_id}
-    if isinstance(config, EncoderDecoderConfig):
+    if fields.get("is_encoder_decoder"):
         # Without a length Transformers stops at 20 tokens.
         generation |= {
             "pad_token_id": start_id,
@@ -146,6 +148,9 @@ def build(config: Config, dropout: float = 0.0) -> Model:
     """The network of a configuration, its weights not yet drawn."""
     if isinstance(config, EncoderDecoderConfig):
         return EncoderDecoder(config, dropout)
+    if isinstance(config, RecurrentConfig):
+        kind = RecurrentModel if config.decoder_depth is None else RecurrentPairModel
+        return kind(config, dropout)
     return Decoder(config, dropout)
 
 

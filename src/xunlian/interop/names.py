@@ -13,6 +13,8 @@ from torch import Tensor
 from xunlian.interop.config import Config
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig, sinusoidal_table
+from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ def entries(config: Config) -> list[Entry]:
     """All tensors of a model folder of this configuration."""
     if isinstance(config, EncoderDecoderConfig):
         return _encoder_decoder_entries(config)
+    if isinstance(config, RecurrentConfig):  # under our own names
+        kind = RecurrentModel if config.decoder_depth is None else RecurrentPairModel
+        with torch.device("meta"):
+            return [Entry(name, (name,)) for name in kind(config).state_dict()]
     table = _gpt2_entries(config) if config.is_gpt2 else _qwen3_entries(config)
     if not config.tied:
         table.append(Entry("lm_head.weight", ("head.weight",)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from xunlian.machine.features import reset_peak_memory, resident_memory
+from xunlian.recipe.recurrent_size import GATES, RecurrentShape
 from xunlian.recipe.settings import Model
 from xunlian.recipe.size import Shape, count_parameters
 
@@ -22,7 +23,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 def predict_training_memory(
     model: Model,
-    shape: Shape,
+    shape: Shape | RecurrentShape,
     vocab_size: int,
     *,
     micro_tokens: int,
@@ -39,6 +40,15 @@ def predict_training_memory(
     matrices = parameters - embeddings if optimizer == "muon" else 0
     gpt2 = model.architecture == "gpt2"
     real = 2 if precision == "bf16" else 4
+    if isinstance(shape, RecurrentShape):
+        activations, joined_weights = _saved_of_recurrent(model, shape, real)
+        return _parts(
+            parameters,
+            matrices,
+            micro_tokens * activations,
+            joined_weights,
+            _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
+        )
     inner = shape.heads * shape.head_width
     joined = inner + 2 * shape.kv_heads * shape.head_width
     # Saved for the backward pass, values per position of one block, in the compute type: two
@@ -62,17 +72,49 @@ def predict_training_memory(
         activations = micro_tokens * _saved_of_pairs(shape, context, real, compiled)
         joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
     cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
-    chunk = min(chunk_logits, micro_tokens * vocab_size)
-    loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
+    return _parts(
+        parameters,
+        matrices,
+        activations,
+        cast_weights + joined_weights,
+        _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
+    )
+
+
+def _parts(
+    parameters: int, matrices: int, activations: int, cast_weights: int, loss: int
+) -> dict[str, int]:
+    """`matrices` are the parameters that Muon has."""
     return {
         "weights": 4 * parameters,
         "gradients": 4 * parameters,
         "optimizer state": 4 * matrices + 8 * (parameters - matrices),
         "activations": activations,
-        "cast weights": cast_weights + joined_weights,
-        "loss chunk": loss + 4 * vocab_size * width,
+        "cast weights": cast_weights,
+        "loss chunk": loss,
         "workspace": WORKSPACE,
     }
+
+
+def _loss_bytes(
+    chunk_logits: int, micro_tokens: int, vocab_size: int, width: int, real: int, compiled: bool
+) -> int:
+    chunk = min(chunk_logits, micro_tokens * vocab_size)
+    loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
+    return loss + 4 * vocab_size * width
+
+
+def _saved_of_recurrent(model: Model, shape: RecurrentShape, real: int) -> tuple[int, int]:
+    """Bytes that a recurrent network keeps for one token, of a pair one on each side, and those of
+    its largest weights in other types and places."""
+    width, gates = shape.width, GATES[model.family]
+    # One layer: input, normed input (fp32 and as computed), gates as they come and as they were
+    # kept, h twice, what is carried in fp32.
+    layer = width * ((4 + 2 * gates + (gates > 1)) * real + 8)
+    # Going back, the gradients of one layer's gates.
+    passing = 2 * gates * width * real
+    layers = shape.depth + (shape.decoder_depth or 0)
+    return layers * layer + passing, 4 * gates * width**2 * real * layers
 
 
 def _saved_of_pairs(shape: Shape, context: int, real: int, compiled: bool) -> int:

@@ -7,11 +7,12 @@ from typing import Any
 
 from xunlian.errors import InputError
 from xunlian.recipe.budget import parse_budget
+from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import PAIR_TASKS, Model, Recipe, Training
 from xunlian.recipe.size import (
     Shape,
     count_parameters,
-    derive_shape,
+    derive_any_shape,
     training_flops_per_token,
 )
 
@@ -21,6 +22,8 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 # width 192, 46% at 384).
 EXPECTED_MFU = 0.5
 FULL_SPEED_WIDTH = 384
+RECURRENT_MFU = 0.25  # their steps wait for each other
+RECURRENT_MICRO_TOKENS = 16_384  # the more rows at a time, the better
 
 
 def resolve(
@@ -47,7 +50,7 @@ def resolve(
     pairs = recipe.task in PAIR_TASKS
     model = _with_architecture(recipe.model, pairs)
     try:
-        shape = derive_shape(model, vocab_size)
+        shape = derive_any_shape(model, vocab_size, pairs)
     except ValueError as error:
         raise InputError(f"{error}.") from error
     if not (model.size or model.depth or model.width):
@@ -56,8 +59,9 @@ def resolve(
     training = recipe.training
     budget_text = training.budget or _default_budget(parameters, corpus_tokens)
     budget = parse_budget(budget_text)
+    recurrent = isinstance(shape, RecurrentShape)
     speed = (
-        EXPECTED_MFU
+        (RECURRENT_MFU if recurrent else EXPECTED_MFU)
         * min(1.0, shape.width / FULL_SPEED_WIDTH)
         * matmul_rate
         * processes
@@ -81,9 +85,12 @@ def resolve(
     values: dict[str, Any] = {
         "budget": budget_text,
         "batch_tokens": batch_tokens,
-        "micro_batch_tokens": training.micro_batch_tokens or (65_536 if on_gpu else 4_096),
+        "micro_batch_tokens": training.micro_batch_tokens
+        or (65_536 if on_gpu else RECURRENT_MICRO_TOKENS if recurrent else 4_096),
         **_rates(training, shape),
     }
+    if recurrent and pairs and training.compile == "auto":
+        values["compile"] = "off"  # their batches have many shapes
     if training.label_smoothing is None:
         values["label_smoothing"] = 0.1 if pairs else 0.0
     dropout = model.dropout
@@ -103,14 +110,16 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
     Raises:
         InputError: it does not go with the task.
     """
+    if model.decoder_depth and not pairs:
+        raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
+    if model.family != "transformer":
+        return model
     known = ("pegasus", "marian") if pairs else ("qwen3", "gpt2")
     if model.architecture not in (None, *known):
         raise InputError(
             f"model.architecture = {model.architecture} is not for "
             f"{'pairs' if pairs else 'one text'}; choose {' or '.join(known)}."
         )
-    if model.decoder_depth and not pairs:
-        raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
     return model.model_copy(update={"architecture": model.architecture or known[0]})
 
 
@@ -144,7 +153,7 @@ def _check_batch(batch_tokens: int, context: int, processes: int) -> None:
         )
 
 
-def _rates(training: Training, shape: Shape) -> dict[str, float]:
+def _rates(training: Training, shape: Shape | RecurrentShape) -> dict[str, float]:
     """Peak learning rates by kind of parameter."""
     by_width = (shape.width / 384) ** -0.5
     if training.optimizer == "muon":
@@ -178,6 +187,7 @@ def _dropout(epochs: float, pairs: bool) -> float:
     return 0.0 if epochs <= 5 else 0.1 if epochs <= 12 else 0.2
 
 
-def shape_of(model: Model) -> Shape:
+def shape_of(model: Model) -> Shape | RecurrentShape:
     """The shape of a resolved recipe."""
-    return Shape(**{name: getattr(model, name) for name in Shape.__dataclass_fields__})
+    kind = Shape if model.family == "transformer" else RecurrentShape
+    return kind(**{name: getattr(model, name) for name in kind.__dataclass_fields__})

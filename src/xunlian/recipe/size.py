@@ -8,6 +8,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from xunlian.recipe.recurrent_size import (
+    RecurrentShape,
+    count_recurrent_parameters,
+    derive_recurrent_shape,
+    recurrent_matrices,
+)
 from xunlian.recipe.settings import Model, parse_size
 
 WIDTH_PER_LAYER = 64
@@ -33,6 +39,13 @@ class Shape:
 def decoder_fields(shape: Shape) -> dict[str, Any]:
     """The fields that a network without an encoder has."""
     return {name: value for name, value in vars(shape).items() if name != "decoder_depth"}
+
+
+def derive_any_shape(model: Model, vocab_size: int, pairs: bool) -> Shape | RecurrentShape:
+    """As `derive_shape`, for every family; `pairs`: of an encoder and a decoder."""
+    if model.family == "transformer":
+        return derive_shape(model, vocab_size)
+    return derive_recurrent_shape(model, vocab_size, pairs)
 
 
 def derive_shape(model: Model, vocab_size: int) -> Shape:
@@ -75,8 +88,10 @@ def _solve(model: Model, vocab_size: int, target: int) -> Shape:
     return min(candidates, key=lambda candidate: candidate[:2])[2]
 
 
-def count_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
+def count_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: int) -> int:
     """Every parameter of the network, the embeddings included."""
+    if isinstance(shape, RecurrentShape):
+        return count_recurrent_parameters(model, shape, vocab_size)
     width, gpt2 = shape.width, model.architecture == "gpt2"
     if shape.decoder_depth is not None:
         encoder, decoder = _pair_matrices(shape)
@@ -97,11 +112,13 @@ def count_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
     return shape.depth * (attention + mlp + small) + embeddings + width * (2 if gpt2 else 1)
 
 
-def matmul_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
+def matmul_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: int) -> int:
     """Parameters that each token is multiplied with: the blocks' matrices and the head.
 
     For pairs: what a source token and a target token meet together.
     """
+    if isinstance(shape, RecurrentShape):
+        return sum(recurrent_matrices(model, shape)) + vocab_size * shape.width
     if shape.decoder_depth is not None:
         return sum(_pair_matrices(shape)) + vocab_size * shape.width
     attention = 2 * shape.width * shape.head_width * (shape.heads + shape.kv_heads)
@@ -109,24 +126,32 @@ def matmul_parameters(model: Model, shape: Shape, vocab_size: int) -> int:
     return shape.depth * (attention + mlp) + vocab_size * shape.width
 
 
-def training_flops_per_token(model: Model, shape: Shape, vocab_size: int) -> float:
+def training_flops_per_token(model: Model, shape: Shape | RecurrentShape, vocab_size: int) -> float:
     """Floating-point operations of forward and backward for one token.
 
     6 for each parameter it is multiplied with, and the attention of a causal row: half of
     12 · depth · width · context (the upper triangle is not needed, so it is not counted). For pairs
     it is a token of each side, and attention within a pair is too little to count.
     """
-    if shape.decoder_depth is not None:
+    if isinstance(shape, RecurrentShape) or shape.decoder_depth is not None:
         return 6 * matmul_parameters(model, shape, vocab_size)
     attention = 6 * shape.depth * shape.heads * shape.head_width * model.context
     return 6 * matmul_parameters(model, shape, vocab_size) + attention
 
 
 def training_flops_per_pair(
-    shape: Shape, vocab_size: int, source_tokens: float, target_tokens: float
+    model: Model,
+    shape: Shape | RecurrentShape,
+    vocab_size: int,
+    source_tokens: float,
+    target_tokens: float,
 ) -> float:
     """The same for a pair of so many tokens: encoder for the source, decoder for the target, and
     the keys and values that the decoder makes of the source."""
+    if isinstance(shape, RecurrentShape):
+        encoder, decoder = recurrent_matrices(model, shape)
+        decoder += vocab_size * shape.width
+        return 6 * (encoder * source_tokens + decoder * target_tokens)
     encoder, decoder = _pair_matrices(shape)
     across = (shape.decoder_depth or 0) * 2 * shape.width**2
     source = encoder + across

@@ -14,6 +14,8 @@ from xunlian.interop.huggingface import (
 )
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.recurrent import RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.folder import open_run
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
@@ -88,18 +90,18 @@ def load_run(path: Path | str) -> Loaded:
         )
     end_ids = frozenset({tokenizer.end_id, *read_end_ids(folder)})
     start_id = None
-    if isinstance(model, EncoderDecoder):
+    if isinstance(model, EncoderDecoder | RecurrentPairModel):
         start_id = _start_id(folder, tokenizer, model.config.vocab_size)
     return Loaded(folder, model, tokenizer, end_ids, decoding, start_id)
 
 
-def require_decoder(loaded: Loaded) -> Decoder:
+def require_decoder(loaded: Loaded) -> Decoder | RecurrentModel:
     """The model, for a verb that needs a language model.
 
     Raises:
         InputError: it turns a source into a target instead.
     """
-    if isinstance(loaded.model, Decoder):
+    if isinstance(loaded.model, Decoder | RecurrentModel):
         return loaded.model
     raise InputError(
         f"'{loaded.folder}' is no language model: it turns a source into a target. Use "
@@ -107,13 +109,13 @@ def require_decoder(loaded: Loaded) -> Decoder:
     )
 
 
-def require_encoder_decoder(loaded: Loaded) -> EncoderDecoder:
+def require_encoder_decoder(loaded: Loaded) -> EncoderDecoder | RecurrentPairModel:
     """The model, for a verb that needs one that turns a source into a target.
 
     Raises:
         InputError: it is a language model instead.
     """
-    if isinstance(loaded.model, EncoderDecoder):
+    if isinstance(loaded.model, EncoderDecoder | RecurrentPairModel):
         return loaded.model
     raise InputError(
         f"'{loaded.folder}' is a language model: it goes on with a text and cannot translate. Use "

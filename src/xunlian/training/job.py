@@ -16,6 +16,8 @@ from xunlian.interop.huggingface import Model, load_model, read_config, write_co
 from xunlian.machine.features import Machine, read_machine
 from xunlian.machine.memory import PeakMemory, keep_freed_memory
 from xunlian.machine.rates import Rates
+from xunlian.models.decoder import Decoder
+from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
@@ -163,6 +165,7 @@ def resume(
     if training.compile == "on":
         _, seconds, problem = decisions.try_compile(stepper, objective.rows)
         decisions.tell(problem or f"Compiled in {seconds:.0f} s.", group, warning=bool(problem))
+    stepper.load_carried(optimizer_state)  # now that no trial run changes it any more
     restore_random_state(state["random"], group.device)
     clock = decisions.clock_of(recipe, _epoch_tokens(objective, corpus), started, state["seconds"])
     if group.leads:
@@ -262,7 +265,8 @@ def _epoch_tokens(objective: Objective, corpus: Corpus) -> int:
 def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     """The model with its optimizers, on the device of this process."""
     training = recipe.training
-    model.attention_form = training.attention
+    if isinstance(model, Decoder | EncoderDecoder):
+        model.attention_form = training.attention
     model.to(group.device)
     if group.device.type == "cpu":
         keep_freed_memory()
@@ -302,7 +306,7 @@ def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
         )
     theirs, ours = read_config(folder), model.config
     # Only a gpt2 has weights for its positions; others may change their context.
-    free = () if ours.architecture == "gpt2" else ("context",)
+    free = () if getattr(ours, "architecture", None) == "gpt2" else ("context",)
     for name in vars(ours):
         if name not in free and getattr(theirs, name, None) != getattr(ours, name):
             raise InputError(

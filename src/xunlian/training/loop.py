@@ -247,12 +247,13 @@ class Loop:
             write_weights(self.run.model_folder / "model.safetensors", self.stepper.model)
 
     def _checkpoint(self) -> None:
+        carried = self.stepper.carried_tensors()
         if self.group.leads:
             save_checkpoint(
                 self.run.checkpoints,
                 step=self.progress.step,
                 model=self.stepper.model.state_dict(),
-                optimizer=self.stepper.optimizers.state_tensors(),
+                optimizer=self.stepper.optimizers.state_tensors() | carried,
                 state={
                     "progress": asdict(self.progress),
                     "seconds": self.clock.seconds(),

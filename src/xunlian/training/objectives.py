@@ -12,15 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xunlian.data.contiguous import ContiguousRows
 from xunlian.data.packed import PackedRows
 from xunlian.data.pairs import PairRows
+from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.evaluation.pairs import PairValidation
 from xunlian.evaluation.perplexity import StreamValidation
+from xunlian.evaluation.recurrent import CarriedValidation, SortedPairValidation
+from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model, build
-from xunlian.models import decoder, encoder_decoder
+from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.size import (
@@ -31,7 +38,7 @@ from xunlian.recipe.size import (
 from xunlian.shards.corpus import Corpus
 
 Batch = tuple[np.ndarray, ...]
-"""Arrays of (rows, L); the last holds the targets, IGNORED where there is none."""
+"""Arrays of (rows, ...); the last holds the targets, IGNORED where there is none."""
 
 
 class Rows(Protocol):
@@ -66,6 +73,7 @@ class Loss(nn.Module):
     """
 
     gradients: ChunkGradients
+    carried: Tensor | None = None  # what goes on from step to step, beside the weights
 
     def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
         super().__init__()
@@ -102,6 +110,38 @@ class PairLoss(Loss):
         return self.of_hidden(hidden_BTD, targets_BT)
 
 
+class CarriedLoss(Loss):
+    """As NextTokenLoss, of a recurrent network whose rows go on where those before ended.
+
+    Each lane (data/contiguous.py) has its state in `carried`, (layers, S, lanes, D), cut off from
+    the gradients: truncated backpropagation through time.
+    """
+
+    model: RecurrentModel
+    carried: Tensor
+
+    def __init__(self, model: RecurrentModel, dtype: torch.dtype, smoothing: float, lanes: int):
+        super().__init__(model, dtype, smoothing)
+        self.carried = model.new_state(lanes)
+
+    def forward(
+        self, tokens_BL: Tensor, lanes_B: Tensor, begins_B: Tensor, targets_BL: Tensor
+    ) -> Tensor:
+        """`begins_B` says which lanes forget what they had read."""
+        state = self.carried[:, :, lanes_B].masked_fill(begins_B.unsqueeze(-1), 0.0)
+        hidden_BLD, state = self.model.advance_state(tokens_BL, state, self.dtype)
+        self.carried[:, :, lanes_B] = state
+        return self.of_hidden(hidden_BLD, targets_BL)
+
+
+class SortedPairLoss(Loss):
+    """As PairLoss, of one pair a row: arrays are (rows, pairs, length)."""
+
+    def forward(self, source: Tensor, marks: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        arrays = (array.flatten(0, 1) for array in (source, marks, inputs))
+        return self.of_hidden(self.model(*arrays, self.dtype), targets.flatten(0, 1))
+
+
 @dataclass(frozen=True)
 class Objective:
     """A task's rows and validation.
@@ -127,43 +167,60 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     if recipe.task in PAIR_TASKS:
         return _pairs(recipe, corpus)
     shape, context = shape_of(recipe.model), recipe.model.context
-    val = corpus.stream("val")
+    train, val, seed = corpus.stream("train"), corpus.stream("val"), recipe.training.seed
+    rows: Rows
+    if isinstance(shape, RecurrentShape):
+        validation: type[StreamValidation] | type[CarriedValidation] = CarriedValidation
+        rows = ContiguousRows(train, context, _rows_per_step(recipe), seed)
+    else:
+        validation, rows = StreamValidation, PackedRows(train, context, seed)
     return Objective(
-        PackedRows(corpus.stream("train"), context, recipe.training.seed),
-        StreamValidation(val, context) if len(val) > 1 else None,
+        rows,
+        validation(val, context) if len(val) > 1 else None,
         training_flops_per_token(recipe.model, shape, corpus.vocab_size),
     )
 
 
+def _rows_per_step(recipe: Recipe) -> int:
+    assert recipe.training.batch_tokens
+    return recipe.training.batch_tokens // recipe.model.context
+
+
 def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
-    context = recipe.model.context
-    rows, val = (
-        PairRows(
-            corpus.stream(split, "source"),
-            corpus.stream(split, "target"),
-            context,
-            corpus.pad_id,
-            recipe.training.seed if split == "train" else None,
-        )
-        if corpus.split_card(split)["pairs"]
-        else None
-        for split in ("train", "val")
-    )
+    context, shape = recipe.model.context, shape_of(recipe.model)
+    recurrent = isinstance(shape, RecurrentShape)
+
+    def rows_of(split: str) -> PairRows | SortedPairs | None:
+        if not corpus.split_card(split)["pairs"]:
+            return None
+        columns = (corpus.stream(split, "source"), corpus.stream(split, "target"))
+        start, seed = corpus.pad_id, recipe.training.seed if split == "train" else None
+        if not recurrent:
+            return PairRows(*columns, context, start, seed)
+        return SortedPairs(*columns, context, _rows_per_step(recipe), start, seed)
+
+    rows, val = rows_of("train"), rows_of("val")
     assert rows is not None
     per_pair = training_flops_per_pair(
-        shape_of(recipe.model), corpus.vocab_size, rows.source_tokens, rows.target_tokens
+        recipe.model, shape, corpus.vocab_size, rows.source_tokens, rows.target_tokens
     )
-    notes = [
-        f"Rows hold {rows.pairs / rows.rows_per_epoch:.1f} pairs and are {rows.filled:.0%} full."
-    ]
-    left_out = rows.plan.left_out + (val.plan.left_out if val else 0)
+    notes = []
+    if isinstance(rows, PairRows):
+        packed = rows.pairs / rows.rows_per_epoch
+        notes = [f"Rows hold {packed:.1f} pairs and are {rows.filled:.0%} full."]
+    left_out = rows.left_out + (val.left_out if val else 0)
     if left_out:
         notes.append(
             f"{left_out:,} pairs are left out: longer than model.context = {context} tokens."
         )
+    validation: Validation | None = None
+    if isinstance(val, SortedPairs):
+        validation = SortedPairValidation(val)
+    elif val is not None:
+        validation = PairValidation(val)
     return Objective(
         rows,
-        PairValidation(val) if val else None,
+        validation,
         per_pair / (rows.source_tokens + rows.target_tokens),
         tuple(notes),
     )
@@ -171,8 +228,13 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
 
 def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
     """The loss of a resolved recipe's task, with its model inside."""
+    smoothing = recipe.training.label_smoothing or 0.0
+    if isinstance(model, RecurrentModel):
+        return CarriedLoss(model, dtype, smoothing, _rows_per_step(recipe))
+    if isinstance(model, RecurrentPairModel):
+        return SortedPairLoss(model, dtype, smoothing)
     kind = PairLoss if recipe.task in PAIR_TASKS else NextTokenLoss
-    return kind(model, dtype, recipe.training.label_smoothing or 0.0)
+    return kind(model, dtype, smoothing)
 
 
 def build_model(recipe: Recipe, vocab_size: int) -> Model:
@@ -181,13 +243,22 @@ def build_model(recipe: Recipe, vocab_size: int) -> Model:
     generator = torch.Generator().manual_seed(recipe.training.seed)
     if isinstance(model, EncoderDecoder):
         encoder_decoder.initialize(model, generator)
+    elif isinstance(model, RecurrentPairModel):
+        recurrent_pairs.initialize(model, generator)
+    elif isinstance(model, RecurrentModel):
+        recurrent.initialize(model, generator)
     else:
         decoder.initialize(model, generator)
     return model
 
 
-def _config(recipe: Recipe, vocab_size: int) -> DecoderConfig | EncoderDecoderConfig:
+def _config(recipe: Recipe, vocab_size: int) -> Config:
     shape, model = shape_of(recipe.model), recipe.model
+    if isinstance(shape, RecurrentShape):
+        assert model.family != "transformer"
+        return RecurrentConfig(
+            family=model.family, vocab_size=vocab_size, context=model.context, **vars(shape)
+        )
     if model.architecture in ("pegasus", "marian"):
         assert shape.decoder_depth is not None
         return EncoderDecoderConfig(

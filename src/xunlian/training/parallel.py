@@ -39,6 +39,16 @@ class Group:
         """The lead's `values`, on every process."""
         return self.sum(*(value if self.leads else 0.0 for value in values))
 
+    def gather_share(self, tensor: Tensor, dim: int) -> Tensor:
+        """`tensor` with every process's own share (see `local_rows`) of the rows along `dim`."""
+        if self.size == 1:
+            return tensor
+        first, count = local_rows(tensor.shape[dim], self)
+        own = torch.zeros_like(tensor)
+        own.narrow(dim, first, count).copy_(tensor.narrow(dim, first, count))
+        distributed.all_reduce(own)
+        return own
+
     def text_from_lead(self, text: str) -> str:
         """The lead's `text`, on every process."""
         if self.size == 1:

@@ -15,6 +15,8 @@ from xunlian.training.objectives import Batch, Loss
 from xunlian.training.optimizers import Optimizers
 from xunlian.training.parallel import Group, as_tensor, wrap
 
+CARRIED = "carried/state"
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -68,6 +70,21 @@ class Stepper:
         """Bytes of weights and optimizer state, which stay between steps."""
         state = self.optimizers.state_tensors().values()
         return sum(t.numel() * t.element_size() for t in [*self.parameters, *state])
+
+    def carried_tensors(self) -> dict[str, torch.Tensor]:
+        """What goes on from step to step beside weights and optimizer state, of all processes.
+
+        Every process must call it.
+        """
+        carried = self._bare_loss.carried
+        if carried is None:
+            return {}
+        return {CARRIED: self.group.gather_share(carried, dim=2)}
+
+    def load_carried(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The reverse of `carried_tensors`; other tensors are passed over."""
+        if self._bare_loss.carried is not None:
+            self._bare_loss.carried.copy_(tensors[CARRIED])
 
     def backward(self, batch: Batch) -> float:
         """Add the gradients of this process's rows, arrays of (rows, L); returns their loss sum."""

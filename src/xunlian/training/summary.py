@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from xunlian.console import console, say
-from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import generate_texts
+from xunlian.decoding.model import make_engine
 from xunlian.files import write_text
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
-from xunlian.runs.load import load_run
+from xunlian.runs.load import load_run, require_decoder
 from xunlian.shards.corpus import Corpus
 from xunlian.training.display import duration
 
@@ -51,7 +51,11 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     texts = [""] * len(prompts)
     # The same precision on every machine, so that the same run shows the same samples.
     for number, piece, _ in generate_texts(
-        Engine(loaded.model, "fp32"), loaded.tokenizer, tokens, settings, loaded.end_ids
+        make_engine(require_decoder(loaded), "fp32"),
+        loaded.tokenizer,
+        tokens,
+        settings,
+        loaded.end_ids,
     ):
         texts[number] += piece
     return list(zip(prompts, texts, strict=True))
