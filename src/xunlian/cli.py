@@ -14,7 +14,7 @@ from xunlian.errors import XunlianError, did_you_mean
 VERBS = {
     "prepare": "make a corpus (tokenizer and token shards) from text files",
     "train": "train a model by a recipe",
-    "evaluate": "perplexity and bits per byte of a trained model",
+    "evaluate": "how well a trained model predicts a text, or translates",
     "generate": "let a trained model write",
     "translate": "let a trained model translate, line by line",
     "summarize": "let a trained model summarize, line by line",

@@ -12,8 +12,9 @@ from made_run import CONTEXT, TRAIN, VAL, byte_tokenizer, make_corpus, make_mode
 
 import xunlian
 from xunlian import cli
-from xunlian.commands.evaluate import evaluate, table
+from xunlian.commands.evaluate import evaluate
 from xunlian.errors import InputError
+from xunlian.report.scores import table
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from xunlian.corpus.aligned import drift
-from xunlian.corpus.pairs import Pair, find_languages, find_pairs, read_pairs
+from xunlian.corpus.pairs import Pair, find_languages, find_pairs, read_pairs, read_references
 from xunlian.errors import InputError
 from xunlian.recipe.samples import samples_folder
 from xunlian.recipe.settings import Corpus as CorpusSettings
@@ -199,7 +199,7 @@ def test_a_text_file_without_a_partner_is_named(tmp_path: Path) -> None:
         (
             "b.jsonl",
             '{"source": "a", "target": "b"}\n[]\n{"source": "a", "target": "b"}\n'
-            '{"source": ["a"], "target": "b"}\n',
+            '{"source": [1], "target": "b"}\n',
             "not a JSON object",
         ),
     ],
@@ -292,3 +292,21 @@ def test_binary_and_unknown_bytes_are_named_with_their_file(tmp_path: Path) -> N
         path = write(tmp_path / "c.de.gz", "Hund\n" * 100)
         path.write_bytes(path.read_bytes()[:-10])
         read(good, path)
+
+
+def test_lists_are_sentences_of_a_source_and_several_targets(tmp_path: Path) -> None:
+    rows = [
+        {"source": ["One dog.", "Two cats."], "target": ["A", "B"]},
+        {"source": ["天地玄黄。", "宇宙洪荒。"], "target": []},
+        {"source": "One.", "target": "C"},
+    ]
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    listed = [row for row in rows if isinstance(row["source"], list)]
+    pq.write_table(pa.Table.from_pylist(listed), tmp_path / "a.parquet")
+    expected = [("One dog. Two cats.", ["A", "B"]), ("天地玄黄。宇宙洪荒。", []), ("One.", ["C"])]
+    for file, pairs in ((path, expected), (tmp_path / "a.parquet", expected[:2])):
+        found = read_references(
+            find_pairs([str(file)]), CorpusSettings(), (None, None), Counter(), lambda _: None
+        )
+        assert [(source, list(targets)) for source, targets in found] == pairs
+        assert read(file) == [(source, (targets or [""])[0]) for source, targets in pairs]

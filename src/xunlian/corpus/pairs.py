@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xunlian.corpus.aligned import read_aligned
+from xunlian.corpus.clean import count_han
 from xunlian.corpus.decode import Advance, decode, read_bytes
 from xunlian.corpus.languages import language_of_file
 from xunlian.corpus.parquet import read_parquet
@@ -89,14 +90,39 @@ def read_pairs(
     Raises:
         InputError: a file cannot be read, or its sides do not match.
     """
+    for source, targets in read_references(pairs, settings, languages, counts, advance):
+        yield source, targets[0] if targets else ""
+
+
+def read_references(
+    pairs: Iterable[PairSource],
+    settings: CorpusSettings,
+    languages: Languages,
+    counts: Counter[str],
+    advance: Advance,
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """As `read_pairs`, each source with all its targets.
+
+    A record's target may be a list of texts, all of them right; its source a list of sentences,
+    which are joined.
+    """
     for pair in pairs:
         if len(pair.files) == 2:
-            yield from read_aligned(*pair.files, settings.encoding, advance)
+            for source, target in read_aligned(*pair.files, settings.encoding, advance):
+                yield source, (target,)
         elif pair.files[0].format == "tmx":
-            yield from read_tmx(pair.files[0], languages, advance)
+            for source, target in read_tmx(pair.files[0], languages, advance):
+                yield source, (target,)
         else:
-            rows = _read_rows(pair.files[0], settings, counts, advance)
-            yield from ((source, target) for source, target in rows)
+            for source, target in _read_rows(pair.files[0], settings, counts, advance):
+                yield _joined(source), (target,) if isinstance(target, str) else target
+
+
+def _joined(sentences: str | list[str]) -> str:
+    if isinstance(sentences, str):
+        return sentences
+    bare = "".join(sentences)
+    return bare if 3 * count_han(bare) > len(bare) else " ".join(sentences)
 
 
 def _read_rows(
@@ -104,11 +130,11 @@ def _read_rows(
 ) -> Rows:
     fields = {"source_field": settings.source_field, "target_field": settings.target_field}
     if source.format == "parquet":
-        return read_parquet(source, fields, advance)
+        return read_parquet(source, fields, advance, lists=True)
     blocks = read_bytes(source, advance)
     broken = BrokenRecords(source, settings.on_error, counts)
     if source.format == "jsonl":
-        return read_jsonl(blocks, fields, settings.encoding, broken)
+        return read_jsonl(blocks, fields, settings.encoding, broken, lists=True)
     text = decode(blocks, source.name, settings.encoding)
     return (read_csv if source.format == "csv" else read_tsv)(text, fields, broken)
 

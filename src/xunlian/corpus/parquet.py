@@ -11,21 +11,21 @@ from xunlian.corpus.sources import Source
 from xunlian.errors import InputError
 
 
-def read_parquet(source: Source, fields: Fields, advance: Advance) -> Rows:
-    """Columns of each row."""
+def read_parquet(source: Source, fields: Fields, advance: Advance, lists: bool = False) -> Rows:
+    """Columns of each row. `lists`: a column may hold lists of texts."""
     if not source.compression:
-        yield from _parquet_file(source.path, source.name, fields, advance)
+        yield from _parquet_file(source.path, source.name, fields, advance, lists)
         return
     # Parquet is read from its end, so a compressed one has to be unpacked first.
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
         for block in read_bytes(source, lambda _: None):
             file.write(block)
         file.flush()
-        yield from _parquet_file(Path(file.name), source.name, fields, lambda _: None)
+        yield from _parquet_file(Path(file.name), source.name, fields, lambda _: None, lists)
     advance(source.size)
 
 
-def _parquet_file(path: Path, name: str, fields: Fields, advance: Advance) -> Rows:
+def _parquet_file(path: Path, name: str, fields: Fields, advance: Advance, lists: bool) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -36,6 +36,8 @@ def _parquet_file(path: Path, name: str, fields: Fields, advance: Advance) -> Ro
             wanted = list(fields.values())
             for setting, field in fields.items():
                 kind = kinds[field]
+                if lists and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+                    kind = kind.value_type
                 if pa.types.is_dictionary(kind):
                     kind = kind.value_type
                 if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):

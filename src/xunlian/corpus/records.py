@@ -19,8 +19,8 @@ _RECORD_BYTES = 1 << 30  # a longer line or field is a broken quote, not text
 
 Fields = Mapping[str, str]
 """A setting that names a field -> the field's name, such as {'text_field': 'text'}."""
-Rows = Iterator[Sequence[str]]
-"""The texts of the fields of each record, in the order of `Fields`."""
+Rows = Iterator[Sequence[Any]]
+"""The texts of the fields of each record, in the order of `Fields`; lists of texts, if allowed."""
 
 
 class BrokenRecords:
@@ -52,9 +52,13 @@ class BrokenRecords:
 
 
 def read_jsonl(
-    blocks: Iterator[bytes], fields: Fields, encoding: str, broken: BrokenRecords
+    blocks: Iterator[bytes],
+    fields: Fields,
+    encoding: str,
+    broken: BrokenRecords,
+    lists: bool = False,
 ) -> Rows:
-    """Fields of each line's object. A null is an empty text."""
+    """Fields of each line's object. A null is an empty text. `lists`: a field may hold several."""
     name, wanted = broken.source.name, list(fields.values())
     nested = any("." in field for field in wanted)
     seen = False
@@ -75,12 +79,18 @@ def read_jsonl(
             if not seen:
                 check_fields(name, fields, list(_flat(record)))
             broken.add(number, f"no field '{missing[0]}'")
-        elif wrong := [field for field in wanted if not isinstance(record[field], str | None)]:
+        elif wrong := [field for field in wanted if not _is_text(record[field], lists)]:
             broken.add(number, f"field '{wrong[0]}' is not text")
         else:
             seen = True
             yield [record[field] or "" for field in wanted]
     broken.finish()
+
+
+def _is_text(value: Any, lists: bool) -> bool:
+    if lists and isinstance(value, list):
+        return all(isinstance(text, str) for text in value)
+    return isinstance(value, str | None)
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -84,7 +84,7 @@ def rouge(
     return Rouge(
         {name: float(mean) for name, mean in zip(NAMES, means, strict=True)},
         intervals,
-        _signature(len(references[0]), tokenizer, bootstrap),
+        _signature({len(several) for several in references}, tokenizer, bootstrap),
     )
 
 
@@ -105,8 +105,9 @@ def _interval(per_hypothesis: np.ndarray, samples: int) -> tuple[np.ndarray, np.
     return means[samples // 40], means[samples - samples // 40 - 1]
 
 
-def _signature(references: int, tokenizer: str, bootstrap: int) -> str:
-    """In the manner of sacreBLEU's."""
+def _signature(counts: set[int], tokenizer: str, bootstrap: int) -> str:
+    """In the manner of sacreBLEU's. `counts`: how many references the hypotheses have."""
+    references = "var" if len(counts) > 1 else str(*counts)
     drawn = f"bs:{bootstrap}|seed:{SEED}|" if bootstrap else ""
     stemmer = f"porter-nltk-{version('nltk')}" if tokenizer == "english" else "no"
     name = "rouge-score" if tokenizer == "english" else tokenizer

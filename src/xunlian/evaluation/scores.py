@@ -10,6 +10,7 @@
 import json
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from xunlian.errors import InputError, did_you_mean
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
 METRICS = ("bleu", "chrf", "ter", "rouge")
-CHINESE = ("zh", "zho", "cmn", "yue")
+CHINESE = ("zh", "zho", "cmn", "yue", "lzh", "wuu", "nan", "hak")
 JAPANESE = ("ja", "jpn")
 ENGLISH = ("en", "eng")
 
@@ -34,7 +35,7 @@ def score(
 
     Args:
         hypotheses: the texts to score, without the references' tokenization.
-        references: one text for each hypothesis, or a list of several, the same number for each.
+        references: one text for each hypothesis, or a list of several; not all need have as many.
         metrics: names, of METRICS; in one string they stand between commas.
         language: the code of the language of the texts, such as 'en', 'zh', 'zh-TW', 'de'.
         bootstrap: number of samples for a 95% interval, 0 for none; 1000 is usual. sacreBLEU
@@ -52,8 +53,7 @@ def score(
     code = _language_code(language)
     _check_texts("hypotheses", hypotheses)
     listed = _listed(references, len(hypotheses))
-    if bootstrap < 0 or bootstrap == 1:
-        raise InputError(f"bootstrap={bootstrap} is no number of samples: use 0, or 2 and more.")
+    check_bootstrap(bootstrap)
 
     scores: dict[str, float] = {}
     signatures: dict[str, str] = {}
@@ -70,7 +70,7 @@ def score(
             metric = _sacrebleu_metric(name, code)
             # sacreBLEU wants the first reference of all texts, then the second of all, ...
             result = metric.corpus_score(
-                hypotheses, list(zip(*listed, strict=True)), n_bootstrap=max(bootstrap, 1)
+                hypotheses, list(zip_longest(*listed)), n_bootstrap=max(bootstrap, 1)
             )
             scores[name] = float(result.score)
             signatures[name] = str(metric.get_signature())
@@ -82,6 +82,12 @@ def score(
     if bootstrap:
         answer["intervals"] = intervals
     return answer
+
+
+def check_bootstrap(samples: int) -> None:
+    """Raises InputError when an interval cannot be made of so many samples, and it is not 0."""
+    if samples < 0 or samples == 1:
+        raise InputError(f"bootstrap={samples} is no number of samples: use 0, or 2 and more.")
 
 
 def _sacrebleu_metric(name: str, code: str) -> "Metric":
@@ -141,11 +147,6 @@ def _listed(references: Sequence[Any], count: int) -> list[Sequence[str]]:
         return [[reference] for reference in references]
     for i, several in enumerate(references):
         _check_texts(f"references[{i}]", several)
-        if len(several) != len(references[0]):
-            raise InputError(
-                f"references[{i}] has {len(several)} texts but references[0] has "
-                f"{len(references[0])}. Give the same number for every hypothesis."
-            )
     return list(references)
 
 

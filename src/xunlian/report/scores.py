@@ -1,0 +1,86 @@
+"""What `evaluate` found, as lines for a terminal; the score to look at first is marked with *."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_PREDICTION = {
+    "word_perplexity": "perplexity per word",
+    "character_perplexity": "perplexity per character",
+    "bits_per_byte": "bits per byte",
+    "perplexity": "perplexity per token",
+    "loss": "loss, nats per token",
+}
+_TEXTS = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "ter": "TER (0 is best)",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result of `xunlian.evaluate` as lines of text."""
+    lines = _pair_lines(result) if "segments" in result else _text_lines(result)
+    signatures = (f"{name}: {text}" for name, text in result["signatures"].items())
+    return "\n".join([*lines, "", *signatures])
+
+
+def _text_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    scores = result["scores"]
+    main = "word_perplexity" if _has_words(result) else "character_perplexity"
+    rows = sorted((name for name in _PREDICTION if name in scores), key=lambda name: name != main)
+    yield (
+        f"{result['data']}: {result['documents']:,} documents, {result['tokens']:,} tokens, "
+        f"{result['characters']:,} characters, {result['bytes']:,} bytes"
+    )
+    yield ""
+    for name in rows:
+        yield (f"{'*' if name == main else ' '} {_PREDICTION[name]:<26}{_figure(scores[name]):>12}")
+    yield ""
+    yield "Per word, character and byte, any two models can be compared on the same text;"
+    yield "per token, only models with the same tokenizer."
+
+
+def _pair_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    scores, baselines = result["scores"], result["baselines"]
+    yield f"{result['data']}: {result['segments']:,} pairs, scored as {result['language']}"
+    yield ""
+    heads = "".join(f"{name:>10}" for name in baselines)
+    if heads or result["intervals"]:
+        interval = f"{'95% interval':>19}" if result["intervals"] else ""
+        yield f"  {'':<22}{'model':>10}{interval}{heads}"
+    rows = [name for name in _TEXTS if name in scores]
+    for number, name in enumerate(rows):
+        interval = ""
+        if result["intervals"]:
+            low, high = result["intervals"][name]
+            interval = f"{f'{_score(name, low)} to {_score(name, high)}':>19}"
+        others = "".join(f"{_score(name, found[name]):>10}" for found in baselines.values())
+        yield (
+            f"{' ' if number else '*'} {_TEXTS[name]:<22}{_score(name, scores[name]):>10}"
+            f"{interval}{others}"
+        )
+    for name in (name for name in _PREDICTION if name in scores):
+        yield f"{' ' if rows else '*'} {_PREDICTION[name]:<22}{_figure(scores[name]):>10}"
+    if result["left_out"]:
+        yield ""
+        yield (
+            f"{result['left_out']:,} pairs are longer than the model's context: no perplexity of "
+            "these."
+        )
+
+
+def _score(name: str, value: float) -> str:
+    return f"{value:.4f}" if name.startswith("rouge") else f"{value:.2f}"
+
+
+def _has_words(result: Mapping[str, Any]) -> bool:
+    """Whether the text puts spaces between its words, as English does and Chinese does not."""
+    return bool(result["words"]) and 2.5 <= result["characters"] / result["words"] <= 15
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.3f}" if value < 1e6 else f"{value:.3g}"
