@@ -14,7 +14,7 @@ from xunlian.report.units import format_bytes, short_number, short_time
 
 __all__ = ["ReportData", "format_bytes", "render_report"]
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, STYLE = "report.html.j2", "page.css"
 MOST_VALIDATIONS = 200
 
 
@@ -56,20 +56,14 @@ class ReportData:
 
 def render_report(data: ReportData) -> str:
     """The whole page as text, to be written as UTF-8."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(bytes=format_bytes, time=short_time, count=short_number)
-    source = (resources.files("xunlian.report") / TEMPLATE).read_text("utf-8")
     predicted = sum(size for _, size in data.memory)
     largest = max([predicted, data.memory_measured or 0, 1])
-    return environment.from_string(source).render(
+    return render(
+        TEMPLATE,
         data=data,
-        loss_chart=_svg(charts.loss_chart(data.metrics)),
+        loss_chart=inline(charts.loss_chart(data.metrics)),
         small_charts=[
-            (title, _svg(svg))
+            (title, inline(svg))
             for title, svg in (
                 ("Throughput", charts.throughput_chart(data.metrics)),
                 ("Learning rate", charts.learning_rate_chart(data.metrics)),
@@ -83,10 +77,25 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _svg(svg: str) -> Any:
+def render(template: str, **values: Any) -> str:
+    """A template of this folder with these values, as text of a whole page."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(bytes=format_bytes, time=short_time, count=short_number)
+    folder = resources.files("xunlian.report")
+    style = inline((folder / STYLE).read_text("utf-8"))
+    source = (folder / template).read_text("utf-8")
+    return environment.from_string(source).render(style=style, **values)
+
+
+def inline(text: str) -> Any:
+    """Text to stand in a page as it is: our own drawing or style."""
     from markupsafe import Markup
 
-    return Markup(svg)  # our own drawing: its only text is labels of ours and numbers
+    return Markup(text)  # in a drawing, the only text is labels of ours and numbers
 
 
 def _validations(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

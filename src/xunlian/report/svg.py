@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 # Stand-ins that the drawing library accepts, and the variable each one becomes.
 INK, FAINT, GRID, TRAIN, VALID = "#010101", "#020202", "#030303", "#040404", "#050505"
+RNN, GRU, LSTM, TRANSFORMER = "#060606", "#070707", "#080808", "#090909"
 VARIABLES = {
     INK: "var(--ink)",
     FAINT: "var(--muted)",
     GRID: "var(--line)",
     TRAIN: "var(--train)",
     VALID: "var(--valid)",
+    RNN: "var(--rnn)",
+    GRU: "var(--gru)",
+    LSTM: "var(--lstm)",
+    TRANSFORMER: "var(--transformer)",
 }
 WIDE, SMALL = (9.2, 4.0), (3.7, 2.5)  # inches; a page shows 72 points of them as it likes
 STYLE: dict[Any, Any] = {
