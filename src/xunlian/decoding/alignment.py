@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xunlian.decoding.beam_cache import BeamCache
-from xunlian.decoding.pair_engine import PairEngine
+from xunlian.decoding.beam import Searches
 from xunlian.decoding.sentences import NO_SPACES
 
 Decode = Callable[[Sequence[int]], str]
@@ -27,7 +26,7 @@ _UNIT = re.compile(f"[{NO_SPACES}]|[^\\s{NO_SPACES}]+")
 
 @torch.inference_mode()
 def attention_weights(
-    engine: PairEngine,
+    engine: Searches,
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[Sequence[int]]],
     start_id: int,
@@ -40,11 +39,11 @@ def attention_weights(
         for j, target in enumerate(part):
             padded[i, j, 1 : len(target) + 1] = torch.tensor(target, dtype=torch.long)
     padded = padded.to(engine.device)
-    cache = BeamCache(engine.encode(sources))
+    cache = engine.begin(sources)
     cache.follow(torch.zeros(len(sources), beams, dtype=torch.long, device=engine.device))
     steps = []
     for place in range(longest):
-        _, weights = engine.step(cache, padded[:, :, place], watch=layer)
+        _, weights = engine.step(cache, padded[:, :, place], layer)
         assert weights is not None
         steps.append(weights)
     if not steps:

@@ -21,18 +21,42 @@ Shapes: B sentences, W beams, C candidates, L length, V vocabulary.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from xunlian.decoding.beam_cache import BeamCache
-from xunlian.decoding.pair_engine import PairEngine
 
 ROWS = 160  # logits that are made at once: they stay in the processor's cache
 BLOCK = 64  # tokens of the vocabulary that are compared by their maximum first
 EMPTY = -1  # in place of a token
 CROWDED = 0.9  # share of a batch that must go on for the others to stay
 NEVER = -1e9  # a score below all others; finite, so that it can be divided
+
+
+class Searches(Protocol):
+    """A model made ready: `PairEngine` or `RecurrentPairEngine`, each with a cache of its own kind
+    that can `follow` parents and `keep` sentences.
+    """
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    def begin(self, sources: Sequence[Sequence[int]]) -> Any: ...
+
+    def step(
+        self, cache: Any, tokens_BW: Tensor, watch: int | None = None, /
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+    def logits(self, hidden_ND: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +85,7 @@ class _Search:
 
 @torch.inference_mode()
 def beam_search(
-    engine: PairEngine,
+    engine: Searches,
     sources: Sequence[Sequence[int]],
     limits: Sequence[int],
     *,
@@ -88,7 +112,7 @@ def beam_search(
     """
     assert 1 <= nbest <= beam and min(limits) >= 1
     device = engine.device
-    cache = BeamCache(engine.encode(sources))
+    cache = engine.begin(sources)
     batch, longest = len(sources), max(limits)
     ends = torch.tensor(sorted(end_ids), device=device)
     candidates = max(2, 1 + len(ends)) * beam
@@ -140,7 +164,7 @@ def beam_search(
 
 
 def best_continuations(
-    engine: PairEngine, hidden_ND: Tensor, scores_BW: Tensor, candidates: int
+    engine: Searches, hidden_ND: Tensor, scores_BW: Tensor, candidates: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best continuations of each sentence by a token: scores, parent beams, tokens, (B, C)."""
     parts = [

@@ -76,6 +76,10 @@ class PairEngine:
         head_bias = None if bias is None else model.head_weight @ bias
         self._head = product(model.head_weight, head_bias, gain, dtype)
 
+    def begin(self, sources: Sequence[Sequence[int]]) -> BeamCache:
+        """Read sources, as `encode`; what comes back begins with one beam for each."""
+        return BeamCache(self.encode(sources))
+
     @torch.inference_mode()
     def encode(self, sources: Sequence[Sequence[int]]) -> Memory:
         """Read sources, each of at least one token and no longer than the context."""

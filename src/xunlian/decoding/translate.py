@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from xunlian.decoding.alignment import aligned_units, attention_weights, count_units
-from xunlian.decoding.beam import Hypothesis, beam_search
-from xunlian.decoding.pair_engine import PairEngine
+from xunlian.decoding.beam import Hypothesis, Searches, beam_search
 from xunlian.decoding.sentences import join_texts, parts_that_fit
 from xunlian.tokenizer.tokenizer import Tokenizer
 
@@ -75,7 +74,7 @@ class _Line:
 class Loop:
     """An engine with the tokens that its sequences are made of."""
 
-    engine: PairEngine
+    engine: Searches
     tokenizer: Tokenizer
     start_id: int
     end_ids: frozenset[int]

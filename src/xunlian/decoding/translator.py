@@ -6,10 +6,13 @@ from typing import NoReturn
 
 import torch
 
+from xunlian.decoding.beam import Searches
 from xunlian.decoding.pair_engine import PairEngine
 from xunlian.decoding.precision import decide_precision
+from xunlian.decoding.recurrent_pair_engine import RecurrentPairEngine
 from xunlian.decoding.translate import Loop, Notes, Search
 from xunlian.errors import InputError
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.load import validate
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.load import Loaded, require_decoder, require_encoder_decoder
@@ -23,7 +26,7 @@ class Translator:
     """
 
     loaded: Loaded
-    engine: PairEngine
+    engine: Searches
 
     @property
     def loop(self) -> Loop:
@@ -151,7 +154,10 @@ def prepare_translator(loaded: Loaded, precision: str = "auto") -> Translator:
     """
     model = require_encoder_decoder(loaded)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Translator(loaded, PairEngine(model.to(device), decide_precision(precision, device)))
+    precision = decide_precision(precision, device)
+    if isinstance(model, RecurrentPairModel):
+        return Translator(loaded, RecurrentPairEngine(model.to(device), precision))
+    return Translator(loaded, PairEngine(model.to(device), precision))
 
 
 def _check_unicode(what: str, text: str) -> None:
