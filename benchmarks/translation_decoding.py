@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     parser.add_argument("--reference")
     parser.add_argument("--lines", type=int, help="only so many, from the start")
-    parser.add_argument("--language", help="of the reference, for BLEU: zh or another")
+    parser.add_argument("--language", default="en", help="of the reference, for BLEU")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
