@@ -112,7 +112,10 @@ class Model(Table):
     """The network. `size` or `depth` alone is enough; every other field can override."""
 
     family: Literal["transformer", "lstm", "gru", "rnn"] = Field(
-        "transformer", description="Kind of network."
+        "transformer",
+        description="Kind of network. lstm, gru and rnn are recurrent: they have depth and width "
+        "only, a language model of theirs carries its state on through the text, one for pairs "
+        "has attention; only Xunlian opens them.",
     )
     architecture: Literal["qwen3", "gpt2", "pegasus", "marian"] | None = Field(
         None,
@@ -150,10 +153,13 @@ class Model(Table):
     context: int = Field(
         256,
         ge=8,
-        description="Tokens the model sees at once; for pairs, the longest source and target.",
+        description="Tokens the model sees at once; for pairs, the longest source and target; of a "
+        "recurrent language model, the tokens that a gradient goes back (64 trains faster).",
     )
     tied: bool | None = Field(
-        None, description="Share the embedding with the output head. Default: no (gpt2: yes)."
+        None,
+        description="Share the embedding with the output head. Default: no, but yes for pairs, for "
+        "gpt2, and where two tables would be most of the size.",
     )
     dropout: float | None = Field(
         None,

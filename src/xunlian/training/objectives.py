@@ -37,6 +37,8 @@ from xunlian.recipe.size import (
 )
 from xunlian.shards.corpus import Corpus
 
+OWN_FORMAT = "Other engines have no class for a recurrent network: only Xunlian opens its model/."
+
 Batch = tuple[np.ndarray, ...]
 """Arrays of (rows, ...); the last holds the targets, IGNORED where there is none."""
 
@@ -169,7 +171,9 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     shape, context = shape_of(recipe.model), recipe.model.context
     train, val, seed = corpus.stream("train"), corpus.stream("val"), recipe.training.seed
     rows: Rows
+    notes: tuple[str, ...] = ()
     if isinstance(shape, RecurrentShape):
+        notes = (OWN_FORMAT,)
         validation: type[StreamValidation] | type[CarriedValidation] = CarriedValidation
         rows = ContiguousRows(train, context, _rows_per_step(recipe), seed)
     else:
@@ -178,6 +182,7 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
         rows,
         validation(val, context) if len(val) > 1 else None,
         training_flops_per_token(recipe.model, shape, corpus.vocab_size),
+        notes,
     )
 
 
@@ -204,7 +209,7 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
     per_pair = training_flops_per_pair(
         recipe.model, shape, corpus.vocab_size, rows.source_tokens, rows.target_tokens
     )
-    notes = []
+    notes = [OWN_FORMAT]
     if isinstance(rows, PairRows):
         packed = rows.pairs / rows.rows_per_epoch
         notes = [f"Rows hold {packed:.1f} pairs and are {rows.filled:.0%} full."]
