@@ -303,10 +303,10 @@ def test_lists_are_sentences_of_a_source_and_several_targets(tmp_path: Path) -> 
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     listed = [row for row in rows if isinstance(row["source"], list)]
     pq.write_table(pa.Table.from_pylist(listed), tmp_path / "a.parquet")
-    expected = [("One dog. Two cats.", ["A", "B"]), ("天地玄黄。宇宙洪荒。", []), ("One.", ["C"])]
+    expected = [("One dog. Two cats.", ["A", "B"]), ("天地玄黄。宇宙洪荒。", [""]), ("One.", ["C"])]
     for file, pairs in ((path, expected), (tmp_path / "a.parquet", expected[:2])):
         found = read_references(
             find_pairs([str(file)]), CorpusSettings(), (None, None), Counter(), lambda _: None
         )
         assert [(source, list(targets)) for source, targets in found] == pairs
-        assert read(file) == [(source, (targets or [""])[0]) for source, targets in pairs]
+        assert read(file) == [(source, targets[0]) for source, targets in pairs]

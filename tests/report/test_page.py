@@ -162,3 +162,12 @@ def test_memory_shows_the_parts_their_sum_and_the_measured_peak():
     assert "350 MB" in text and "400 MB" in text
     assert 'class="bar measured" style="width: 100.0%"' in html
     assert 'class="bar" style="width: 10.0%"' in html
+
+
+def test_translations_stand_beside_their_references_escaped():
+    rows = [("a <dog>", "ein Hund", "eine Katze"), ("天地", "the sky & the earth", "heaven")]
+    html = render_report(ReportData("run", translations=rows))
+    assert '<dd dir="auto">a &lt;dog&gt;</dd>' in html
+    assert html.index("ein Hund") < html.index("<b>eine Katze</b>") < html.index("天地")
+    assert "the sky &amp; the earth" in html
+    assert "validation sources" not in render_report(ReportData("run"))

@@ -62,13 +62,14 @@ def evaluate(
     from xunlian.evaluation.evaluate_text import evaluate_text
     from xunlian.machine.features import available_cores
     from xunlian.models.encoder_decoder import EncoderDecoder
+    from xunlian.models.recurrent_pairs import RecurrentPairModel
     from xunlian.runs.load import load_run
 
     recipe = _recipe(Path(run), overrides)
     loaded = load_run(run)
     torch.set_num_threads(recipe.training.threads or available_cores())
     paths = _paths(run, recipe, data)
-    if isinstance(loaded.model, EncoderDecoder):
+    if isinstance(loaded.model, EncoderDecoder | RecurrentPairModel):
         if stride is not None:
             raise InputError(f"A stride is for language models, and '{run}' is none.")
         return evaluate_pairs(

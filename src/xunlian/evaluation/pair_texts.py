@@ -45,9 +45,15 @@ class PairTexts:
     count: int
     languages: Languages
 
-    def target_bytes(self, pairs: np.ndarray) -> int:
-        """UTF-8 bytes of the first references of these pairs."""
-        return sum(len(self.references[pair][0].encode()) for pair in pairs)
+    def target_bytes(self, longest: int) -> int:
+        """UTF-8 bytes of the first references, of pairs with at most so many tokens a side."""
+        return sum(
+            len(several[0].encode())
+            for several, source, target in zip(
+                self.references, self.source_tokens, self.target_tokens, strict=True
+            )
+            if max(len(source), len(target)) <= longest
+        )
 
 
 def corpus_pairs(path: Path, tokenizer: Tokenizer, split: str = "val") -> PairTexts:

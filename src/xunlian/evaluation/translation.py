@@ -15,13 +15,16 @@ import numpy as np
 import xunlian
 from xunlian.corpus.languages import primary
 from xunlian.data.pairs import PairRows
+from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.decoding.sentences import sentences
 from xunlian.decoding.translate import Notes, Search
 from xunlian.decoding.translator import Translator
 from xunlian.evaluation.pair_texts import PairTexts
-from xunlian.evaluation.pairs import PairValidation
+from xunlian.evaluation.pairs import BATCH_TOKENS, PairValidation
+from xunlian.evaluation.recurrent import SortedPairValidation
 from xunlian.evaluation.scores import CHINESE, JAPANESE, METRICS, check_bootstrap, score
 from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.runs.load import require_encoder_decoder
 
 PERPLEXITY = "perplexity"
@@ -140,26 +143,31 @@ class _Column:
 
 
 def _prediction(
-    model: EncoderDecoder, pairs: PairTexts, translator: Translator
+    model: EncoderDecoder | RecurrentPairModel, pairs: PairTexts, translator: Translator
 ) -> tuple[dict[str, float], int]:
     """The scores of predicting each first reference from its source, and pairs that do not fit."""
     start_id = translator.loaded.start_id
     assert start_id is not None
-    rows = PairRows(
-        _Column(pairs.source_tokens),
-        _Column(pairs.target_tokens),
-        model.config.context,
-        start_id,
-        seed=None,
-    )
-    validation = PairValidation(rows)
-    nats, tokens = validation.nats(model, 0, validation.parts, translator.engine.dtype)
+    columns = _Column(pairs.source_tokens), _Column(pairs.target_tokens)
+    context = model.config.context
+    dtype = translator.engine.dtype
+    if isinstance(model, RecurrentPairModel):
+        shares = max(1, BATCH_TOKENS // context)
+        sorted_rows = SortedPairs(*columns, context, shares, start_id, seed=None)
+        left_out = sorted_rows.left_out
+        nats, tokens = SortedPairValidation(sorted_rows).nats(
+            model, 0, sorted_rows.rows_per_epoch, dtype
+        )
+    else:
+        rows = PairRows(*columns, context, start_id, seed=None)
+        left_out = rows.left_out
+        nats, tokens = PairValidation(rows).nats(model, 0, rows.rows_per_epoch, dtype)
     loss = nats / tokens
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 700)),
-        "bits_per_byte": nats / pairs.target_bytes(rows.plan.order) / math.log(2),
-    }, rows.plan.left_out
+        "bits_per_byte": nats / pairs.target_bytes(context) / math.log(2),
+    }, left_out
 
 
 def _baselines(pairs: PairTexts, task: str, language: str) -> dict[str, list[str]]:

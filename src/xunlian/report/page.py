@@ -30,6 +30,7 @@ class ReportData:
         metrics: the lines of metrics.jsonl: training lines with `loss`, validation lines with
             `val_loss`, both with step, tokens and seconds.
         samples: (prompt, continuation).
+        translations: (source, reference, what the model makes of the source).
         corpus: what was learned from, label -> value.
         notes: sentences worth knowing.
         memory: (part, predicted bytes).
@@ -45,6 +46,7 @@ class ReportData:
     facts: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[tuple[str, str]] = ()
+    translations: Sequence[tuple[str, str, str]] = ()
     corpus: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     memory: Sequence[tuple[str, int]] = ()

@@ -6,15 +6,19 @@ from typing import Any
 from xunlian.console import console, say
 from xunlian.decoding.generate import generate_texts
 from xunlian.decoding.model import make_engine
+from xunlian.decoding.translator import prepare_translator
 from xunlian.files import write_text
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
 from xunlian.runs.load import load_run, require_decoder
 from xunlian.shards.corpus import Corpus
+from xunlian.shards.stream import TokenStream
 from xunlian.training.display import duration
 
 SAMPLE_TOKENS = 160
+SAMPLE_PAIRS = 5
+SAMPLE_CHARACTERS = 600
 
 
 def summarize(run: Run, corpus: Corpus) -> None:
@@ -22,8 +26,10 @@ def summarize(run: Run, corpus: Corpus) -> None:
     facts = run.facts()
     scores = val_scores(facts.get("best_val_loss"), corpus)
     samples = write_samples(run)
-    write_text(run.report_file, render_report(_report(run, corpus, facts, scores, samples)))
-    _print(run, facts, scores, samples)
+    translations = translate_samples(run, corpus)
+    report = _report(run, corpus, facts, scores, samples, translations)
+    write_text(run.report_file, render_report(report))
+    _print(run, facts, scores, samples, translations)
 
 
 def val_scores(val_loss: float | None, corpus: Corpus) -> dict[str, float]:
@@ -61,16 +67,66 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     return list(zip(prompts, texts, strict=True))
 
 
+def translate_samples(run: Run, corpus: Corpus) -> list[tuple[str, str, str]]:
+    """(source, reference, translation) of a few validation pairs, spread over all of them.
+
+    A side longer than SAMPLE_CHARACTERS is shown cut.
+    """
+    if run.recipe.task not in PAIR_TASKS:
+        return []
+    loaded = load_run(run.path)
+    sources, references = (
+        [
+            loaded.tokenizer.decode(stream.read(*bounds))
+            for bounds in _some_bounds(stream, SAMPLE_PAIRS)
+        ]
+        for stream in (corpus.stream("val", column) for column in ("source", "target"))
+    )
+    if not sources:
+        return []
+    translator = prepare_translator(loaded, "fp32")
+    give = translator.translate if run.recipe.task == "translation" else translator.summarize
+    found = give(sources)
+    return [
+        (_shown(source), _shown(reference), _shown(str(text)))
+        for source, reference, text in zip(sources, references, found, strict=True)
+    ]
+
+
+def _some_bounds(stream: TokenStream, most: int) -> list[tuple[int, int]]:
+    """(start, stop) of at most so many documents, evenly spread."""
+    count = stream.document_count
+    chosen = [count * i // min(most, count) for i in range(min(most, count))]
+    return [tuple(stream.bounds(i, i + 1)) for i in chosen]
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARACTERS else text[:SAMPLE_CHARACTERS] + " ..."
+
+
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """(command, what it does), for a reader who wonders what to type now."""
+    longer = (
+        f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
+        "train it longer",
+    )
+    if run.recipe.task == "translation":
+        return [
+            (f"xunlian translate {run.path}", "type a line, or: < source.txt > target.txt"),
+            (f"xunlian evaluate {run.path} --metrics bleu", "score it on the validation pairs"),
+            longer,
+        ]
+    if run.recipe.task == "summarization":
+        return [
+            (f"xunlian summarize {run.path}", "type a line, or: < texts.txt > summaries.txt"),
+            (f"xunlian evaluate {run.path} --metrics rouge", "score it on the validation pairs"),
+            longer,
+        ]
     prompt = (run.recipe.prompts or ("",))[0].strip().replace("\n", " ")
     return [
         (f'xunlian generate {run.path} --prompt "{prompt}"', "let it write"),
         (f"xunlian evaluate {run.path}", "score it, document by document"),
-        (
-            f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
-            "train it longer",
-        ),
+        longer,
         ("xunlian prepare mytext.txt --out corpora/mine", "a model of your own text begins here"),
     ]
 
@@ -84,7 +140,11 @@ def _longer(recipe: Recipe) -> str:
 
 
 def _print(
-    run: Run, facts: dict[str, Any], scores: dict[str, float], samples: list[tuple[str, str]]
+    run: Run,
+    facts: dict[str, Any],
+    scores: dict[str, float],
+    samples: list[tuple[str, str]],
+    translations: list[tuple[str, str, str]],
 ) -> None:
     from rich.text import Text
 
@@ -97,6 +157,9 @@ def _print(
         say(f"Validation: loss {scores['loss']:.4f}, perplexity {scores['perplexity']:.2f}{bits}.")
     for prompt, text in samples:
         console().print(Text("\n" + prompt, style="bold") + Text(text, style="not bold"))
+    for source, reference, text in translations:
+        console().print(Text(f"\nsource     {source}\nreference  {reference}"))
+        console().print(Text(f"the model  {text}", style="bold"))
     say(f"\nReport: {run.report_file}\nNext:")
     for command, about in next_commands(run):
         say(f"  {command}    # {about}")
@@ -108,6 +171,7 @@ def _report(
     facts: dict[str, Any],
     scores: dict[str, float],
     samples: list[tuple[str, str]],
+    translations: list[tuple[str, str, str]],
 ) -> ReportData:
     import xunlian
 
@@ -162,6 +226,7 @@ def _report(
         facts=shown,
         metrics=metrics,
         samples=samples,
+        translations=translations,
         corpus={
             "folder": str(corpus.path),
             "vocabulary": f"{corpus.vocab_size:,} tokens",
