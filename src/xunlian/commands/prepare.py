@@ -28,6 +28,7 @@ def prepare(
     on_error: str | None = None,
     overrides: Sequence[str] = (),
     workers: int | None = None,
+    download: bool = False,
 ) -> "Corpus":
     """Prepare text files, folders or globs (or a recipe's `corpus.sources`) into a corpus folder.
 
@@ -44,9 +45,11 @@ def prepare(
         on_error: 'stop' at a broken record, or 'skip' and count it.
         overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
         workers: processes; the result does not depend on their number.
+        download: fetch the files that a recipe names in `corpus.download` and that are not there.
 
     Raises:
         InputError: anything is wrong with the input. Nothing is left behind.
+        XunlianError: a file could not be fetched, or is another than the recipe means.
     """
     for override in overrides:
         if not override.lstrip().startswith(_TABLES):
@@ -74,7 +77,12 @@ def prepare(
     for table, settings in given.items():
         chosen = {key: value for key, value in settings.items() if value is not None}
         values[table] = {**values.get(table, {}), **chosen}
-    return prepare_from_recipe(validate(values, "prepare"), Path(out), workers)
+    whole = validate(values, "prepare")
+    if download:
+        from xunlian.corpus.download import fetch
+
+        fetch(whole.corpus)
+    return prepare_from_recipe(whole, Path(out), workers)
 
 
 def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -> "Corpus":
@@ -85,6 +93,9 @@ def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers = {workers}: at least 1.")
+    from xunlian.corpus.download import require
+
+    require(recipe.corpus)
     if recipe.task in PAIR_TASKS:
         from xunlian.corpus.build_pairs import build_pair_corpus
 
@@ -135,6 +146,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=("stop", "skip"),
         help="at a broken line or record: stop and name it (default), or skip and count it",
     )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the files that the recipe names as public and that are not there; checks size "
+        "and SHA-256",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
 
 
@@ -167,6 +184,7 @@ def run(arguments: Namespace) -> int:
         on_error=arguments.on_error,
         overrides=overrides,
         workers=arguments.workers,
+        download=arguments.download,
     )
     return 0
 

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(explain())
     elif arguments.action == "list":
         for name in shipped_recipes():
-            sys.stdout.write(f"{name:<18}{load_recipe(name).about}\n")
+            sys.stdout.write(f"{name:<21}{load_recipe(name).about}\n")
     else:
         load_recipe(arguments.action)  # refuses what is no recipe
         path = shipped_recipes().get(arguments.action, Path(arguments.action))

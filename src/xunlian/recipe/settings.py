@@ -42,6 +42,11 @@ class Corpus(Table):
         description="Validation text: files, or the fraction of the documents or pairs held out "
         "(of each text's end, when there are fewer than twenty documents).",
     )
+    download: tuple[str, ...] = Field(
+        (),
+        description="Where `prepare --download` gets files of `sources` and `val` that are not "
+        "there: 'https://ADDRESS BYTES SHA256' each, for the file of the same name.",
+    )
     text_field: str = Field(
         "text", description="Field or column with the text (.jsonl, .csv, .parquet)."
     )
@@ -77,6 +82,13 @@ class Corpus(Table):
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="At a broken line or record: stop and name it, or skip and count it."
     )
+
+    @field_validator("download")
+    @classmethod
+    def _check_download(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            split_download(entry)
+        return value
 
     @field_validator("val", mode="before")
     @classmethod
@@ -352,6 +364,18 @@ class Recipe(Table):
     model: Model = Model()
     training: Training = Training()
     decoding: Decoding = Decoding()
+
+
+def split_download(entry: str) -> tuple[str, int, str]:
+    """'https://ADDRESS BYTES SHA256' -> its parts.
+
+    Raises:
+        ValueError: not such an entry.
+    """
+    match = re.fullmatch(r"(https://\S+)\s+(\d+)\s+([0-9a-f]{64})", entry)
+    if not match:
+        raise ValueError(f"'{entry}' is not https://ADDRESS BYTES SHA256")
+    return match[1], int(match[2]), match[3]
 
 
 def parse_size(text: str) -> int:
