@@ -1,11 +1,12 @@
 """One recurrent layer: h_t from x_t and h_{t-1}, by the equations of nn.RNN, nn.GRU and nn.LSTM.
 
 Notable ideas:
-- The library's own layers go through a CPU's sequences slowly (16 rows of 256 tokens, width 384,
-  two layers, forward and backward, bf16: LSTM 2,300 tokens/s, GRU 1,500, RNN 7,500). Here the
-  products with the inputs, and the gradients of all weights, are one large product each over all
-  tokens; only h_{t-1} W' is left in the loop, its weight packed once for the processor, and what
-  is pointwise is two small functions that a compiler makes into a few loops.
+- The products with the inputs, and the gradients of all weights, are one large product each over
+  all tokens; only h_{t-1} W' is left in the loop, its weight packed once for the processor, and
+  what is pointwise is two small functions that a compiler makes into a few loops. On one busy
+  core (CPU time, bf16, two layers of width 384, 16 rows of 256 tokens; eager, compiled and the
+  library's layers) that is 7,800, 8,900 and 9,800 tokens/s for an LSTM, 9,400, 10,700 and 7,800
+  for a GRU, 23,000, 21,600 and 22,100 for an RNN.
 - The backward pass is written by hand (backpropagation through time), so that autograd keeps no
   graph of a thousand small steps.
 - Products run in the type of the input; what is carried from step to step stays in fp32.
