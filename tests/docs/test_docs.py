@@ -4,9 +4,12 @@ Each document gets a folder with small texts. What would take minutes is cut sho
 get a tiny network and three steps, resumed ones a few steps more.
 """
 
+import gzip
+import json
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,14 @@ import xunlian.commands.train
 from xunlian.cli import VERBS, main
 from xunlian.recipe.explain import explain
 
-RUNNING = ["README.md", "README.zh.md", "docs/tutorial.md", "docs/tutorial.zh.md"]
+RUNNING = [
+    "README.md",
+    "README.zh.md",
+    "docs/tutorial.md",
+    "docs/tutorial.zh.md",
+    "docs/translate.md",
+    "docs/translate.zh.md",
+]
 DOCUMENTS = [
     *RUNNING,
     "docs/recipe.md",
@@ -52,6 +62,22 @@ def shell_commands(document: str) -> list[list[str]]:
     return found
 
 
+def pair_texts() -> dict[str, str]:
+    """Aligned files, and abstracts with titles, from the first lines of two samples."""
+    with gzip.open(SAMPLES / "tatoeba.en-zh.tsv.gz", "rt", encoding="utf-8") as file:
+        pairs = [line.split("\t") for line in islice(file, 1000, 1400)]
+    with gzip.open(SAMPLES / "scitldr.en.jsonl.gz", "rt", encoding="utf-8") as file:
+        papers = [json.loads(line) for line in islice(file, 60)]
+    texts = {}
+    for name, part in (("train", pairs[:360]), ("val", pairs[360:390]), ("test", pairs[390:])):
+        for column, language in enumerate(("en", "zh")):
+            texts[f"{name}.{language}"] = "".join(f"{pair[column]}\n" for pair in part)
+    rows = [{"abstract": row["source"][:2], "title": row["target"]} for row in papers]
+    texts["papers.jsonl"] = "".join(f"{json.dumps(row)}\n" for row in rows)
+    texts["abstracts.txt"] = "".join(" ".join(row["source"][:2]) + "\n" for row in papers[:3])
+    return texts
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A folder with the texts that the documents speak of, where trainings are short."""
@@ -63,6 +89,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         "chinese.txt": (SAMPLES / "songci.txt").read_text("utf-8")[:10_000],
         "prompts.txt": "ROMEO:\nThe king\n",
     }
+    texts |= pair_texts()
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
@@ -140,7 +167,8 @@ def test_the_architecture_names_every_folder():
 
 
 @pytest.mark.parametrize(
-    "one, other", [("README.md", "README.zh.md"), ("docs/tutorial.md", "docs/tutorial.zh.md")]
+    "one, other",
+    [(name, name.replace(".md", ".zh.md")) for name in RUNNING if not name.endswith(".zh.md")],
 )
 def test_both_languages_show_the_same_verbs_in_the_same_order(one, other):
     def verbs(document: str) -> list[str]:
