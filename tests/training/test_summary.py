@@ -39,6 +39,7 @@ def test_pairs_are_shown_with_reference_and_translation(task, verb, metric, tmp_
     commands = [command for command, _ in next_commands(run)]
     assert commands[0] == f"xunlian {verb} {run.path}"
     assert commands[1] == f"xunlian evaluate {run.path} --metrics {metric}"
+    assert f"xunlian {verb} {run.path}" in xunlian.info(run.path)["next"]
     assert all(shlex.split(command)[1] in VERBS for command in commands)
     assert all(command in shown for command in commands)
 

@@ -134,7 +134,10 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
     if has_checkpoint:
         longer = " training.budget=..." if finished else ""
         commands.append(f"xunlian train {path} --resume{longer}")
-    if _weights(run.model_folder):
+    verb = {"translation": "translate", "summarization": "summarize"}.get(run.recipe.task)
+    if verb and _weights(run.model_folder):
+        commands += [f"xunlian {verb} {path}", f"xunlian evaluate {path}"]
+    elif _weights(run.model_folder):
         prompt = quote((run.recipe.prompts or ("...",))[0])
         commands += [f"xunlian generate {path} --prompt {prompt}", f"xunlian evaluate {path}"]
     return commands
