@@ -27,6 +27,7 @@ ORDER = [
     "decoding",
     "evaluation",
     "training",
+    "studies",
     "commands",
     "cli",
     "__init__",

@@ -19,6 +19,7 @@ _PUBLIC = {
     "load": "xunlian.commands.generate",
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
+    "compare": "xunlian.commands.compare",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
     "score": "xunlian.evaluation.scores",
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "XunlianError",
     "__version__",
+    "compare",
     "doctor",
     "evaluate",
     "generate",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor
     from xunlian.commands.evaluate import evaluate
     from xunlian.commands.generate import generate, load

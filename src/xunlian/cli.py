@@ -18,6 +18,7 @@ VERBS = {
     "generate": "let a trained model write",
     "translate": "let a trained model translate, line by line",
     "summarize": "let a trained model summarize, line by line",
+    "compare": "train RNN, GRU, LSTM and Transformer side by side",
     "info": "what is in a run, a corpus or a model folder",
     "recipe": "list the shipped recipes, explain every setting",
     "doctor": "what this machine can do, measured",
