@@ -67,14 +67,15 @@ def pair_texts() -> dict[str, str]:
     with gzip.open(SAMPLES / "tatoeba.en-zh.tsv.gz", "rt", encoding="utf-8") as file:
         pairs = [line.split("\t") for line in islice(file, 1000, 1400)]
     with gzip.open(SAMPLES / "scitldr.en.jsonl.gz", "rt", encoding="utf-8") as file:
-        papers = [json.loads(line) for line in islice(file, 60)]
+        papers = [json.loads(line) for line in islice(file, 300)]
     texts = {}
     for name, part in (("train", pairs[:360]), ("val", pairs[360:390]), ("test", pairs[390:])):
         for column, language in enumerate(("en", "zh")):
             texts[f"{name}.{language}"] = "".join(f"{pair[column]}\n" for pair in part)
-    rows = [{"abstract": row["source"][:2], "title": row["target"]} for row in papers]
+    # As short as the tiny context.
+    rows = [{"abstract": p["source"][0][:50], "title": p["target"][0][:40]} for p in papers]
     texts["papers.jsonl"] = "".join(f"{json.dumps(row)}\n" for row in rows)
-    texts["abstracts.txt"] = "".join(" ".join(row["source"][:2]) + "\n" for row in papers[:3])
+    texts["abstracts.txt"] = "".join(f"{row['abstract']}\n" for row in rows[:3])
     return texts
 
 
