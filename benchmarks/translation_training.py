@@ -185,10 +185,12 @@ def time_trainer(corpus_path: str, steps: int, bf16: bool) -> list[float]:
                 [torch.tensor(row[key]) for row in rows], True, fill
             )
 
+        labels = padded("labels", -100)
         return {
             "input_ids": padded("input_ids", vocab_size - 1),
             "attention_mask": padded("attention_mask", 0),
-            "labels": padded("labels", -100),
+            "labels": labels,
+            "decoder_input_ids": model.prepare_decoder_input_ids_from_labels(labels),
         }
 
     times: list[float] = []

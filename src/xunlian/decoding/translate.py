@@ -13,6 +13,7 @@ from itertools import islice
 
 from xunlian.decoding.alignment import aligned_units, attention_weights, count_units
 from xunlian.decoding.beam import Hypothesis, Searches, beam_search
+from xunlian.decoding.parallel import map_batches
 from xunlian.decoding.sentences import join_texts, parts_that_fit
 from xunlian.tokenizer.tokenizer import Tokenizer
 
@@ -123,29 +124,38 @@ class Loop:
             line.pairs = [[] for _ in line.parts]
         places = [(line, i) for line in lines for i in range(len(line.parts))]
         places.sort(key=lambda place: len(place[0].parts[place[1]]), reverse=True)
+        batches = []
         while places:
             size = max(1, min(BATCH_SOURCES, BATCH_TOKENS // len(places[0][0].parts[places[0][1]])))
-            batch, places = places[:size], places[size:]
-            sources = [line.parts[i] for line, i in batch]
-            found = beam_search(
-                self.engine,
-                sources,
-                [self._limit(source, search) for source in sources],
-                start_id=self.start_id,
-                end_ids=self.end_ids,
-                beam=search.beam,
-                length_penalty=search.length_penalty,
-                nbest=search.nbest,
-                prefix=search.prefix,
-            )
-            for (line, i), hypotheses in zip(batch, found, strict=True):
-                line.found[i] = hypotheses
-            if search.alignment:
-                for (line, i), pairs in zip(
-                    batch, self._align(sources, found, search), strict=True
-                ):
-                    line.pairs[i] = pairs
-            watch(len(batch))
+            batches.append(places[:size])
+            places = places[size:]
+
+        def decode(batch: list[tuple[_Line, int]]) -> int:
+            self._decode_batch(batch, search)
+            return len(batch)
+
+        for done in map_batches(decode, batches, self.engine.device):
+            watch(done)
+
+    def _decode_batch(self, batch: list[tuple[_Line, int]], search: Search) -> None:
+        sources = [line.parts[i] for line, i in batch]
+        found = beam_search(
+            self.engine,
+            sources,
+            [self._limit(source, search) for source in sources],
+            start_id=self.start_id,
+            end_ids=self.end_ids,
+            beam=search.beam,
+            length_penalty=search.length_penalty,
+            nbest=search.nbest,
+            prefix=search.prefix,
+        )
+        for (line, i), hypotheses in zip(batch, found, strict=True):
+            line.found[i] = hypotheses
+        if search.alignment:
+            aligned = self._align(sources, found, search)
+            for (line, i), pairs in zip(batch, aligned, strict=True):
+                line.pairs[i] = pairs
 
     def _limit(self, source: Sequence[int], search: Search) -> int:
         """At most so many new tokens: a target that repeats itself has to end somewhere."""
