@@ -28,7 +28,7 @@ HOW_TO_READ = {
     "forgotten. All windows begin with nothing before them.",
     "loss-by-source": "Whether long sources are harder: without attention a whole sentence must "
     "fit into one state; with it, a line stays level.",
-    "probe": "Small networks of equal size must repeat eight symbols after so many tokens without "
+    "probe": "Small networks of equal size must repeat four symbols after so many tokens without "
     "meaning. A state of fixed size loses them sooner or later; attention looks them up.",
 }
 PAIR_POSITIONS = (
