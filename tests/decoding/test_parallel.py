@@ -54,3 +54,7 @@ def test_a_batch_that_fails_is_told_and_stops_the_others(two_threads):
         list(map_batches(work, list(range(50)), CPU))
     assert len(started) < 50
     assert torch.get_num_threads() == 2
+
+
+def test_no_batch_is_no_work(two_threads):
+    assert list(map_batches(lambda _: 1, [], CPU)) == []

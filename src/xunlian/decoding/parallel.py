@@ -19,7 +19,7 @@ def map_batches(
 ) -> Iterator[Result]:
     """`work` of each batch, in order, on as many cores as PyTorch may use."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or len(batches) == 1:
+    if device.type != "cpu" or threads == 1 or len(batches) <= 1:
         yield from map(work, batches)
         return
     pool = ThreadPoolExecutor(
