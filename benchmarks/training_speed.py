@@ -50,7 +50,7 @@ def time_xunlian(context: int, steps: int, batch_tokens: int) -> list[float]:
     from xunlian.recipe.settings import Model, Recipe, Training
     from xunlian.training import decisions
     from xunlian.training.job import build_stepper
-    from xunlian.training.objectives import build_model
+    from xunlian.training.networks import build_model
     from xunlian.training.parallel import Group
 
     group = Group(0, 1, torch.device("cpu"))

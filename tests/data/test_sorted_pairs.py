@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_pairs import START, Column, made
+from made_columns import START, Column, made
 
 from xunlian.data.pairs import NO_TARGET, SOURCE_PADDING
 from xunlian.data.sorted_pairs import SortedPairs

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from made_columns import END, START, Column
 
 from xunlian.data.pairs import NO_TARGET, PairRows
 from xunlian.models.encoder_decoder import (
@@ -13,7 +14,7 @@ from xunlian.models.encoder_decoder import (
 )
 from xunlian.models.losses import IGNORED, cross_entropy
 
-START, END, VOCAB, CONTEXT = 1, 0, 61, 40
+VOCAB, CONTEXT = 61, 40
 
 
 def config(architecture="pegasus"):
@@ -30,21 +31,6 @@ def randomized(architecture="pegasus", dropout=0.0):
             if name.endswith("norm.weight"):
                 parameter.add_(1)
     return model
-
-
-class Column:
-    """Documents in memory."""
-
-    def __init__(self, documents):
-        self.document_count = len(documents)
-        self.tokens = np.concatenate(documents)
-        self.offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
-
-    def bounds(self, first, last):
-        return self.offsets[first : last + 1]
-
-    def read(self, start, stop):
-        return self.tokens[start:stop]
 
 
 def some_documents(count, seed):

@@ -6,7 +6,7 @@ from xunlian.errors import InputError
 from xunlian.recipe import Recipe
 from xunlian.recipe.resolve import resolve
 from xunlian.studies.equal import FAMILIES, equal_recipes, family_names
-from xunlian.training.objectives import build_model
+from xunlian.training.networks import build_model
 
 
 def recipe(task="language-model", **model):

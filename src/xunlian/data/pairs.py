@@ -32,6 +32,36 @@ class Documents(Protocol):
     def read(self, start: int, stop: int) -> np.ndarray: ...
 
 
+class Columns:
+    """Sources and targets: document i of one belongs to document i of the other.
+
+    Attributes:
+        count: how many pairs there are.
+        lengths_N2: tokens of each source and target.
+    """
+
+    def __init__(self, source: Documents, target: Documents):
+        self.count = source.document_count
+        assert self.count == target.document_count
+        self._columns = (source, target)
+        self._bounds = tuple(column.bounds(0, self.count) for column in self._columns)
+        self.lengths_N2 = np.stack([np.diff(bounds) for bounds in self._bounds], axis=1)
+
+    def read(self, pair: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of a source and of its target."""
+        source, target = (
+            column.read(bounds[pair], bounds[pair + 1])
+            for column, bounds in zip(self._columns, self._bounds, strict=True)
+        )
+        return source, target
+
+    def nothing_fits(self, context: int) -> InputError:
+        return InputError(
+            f"All {self.count:,} pairs are longer than model.context = {context} tokens. "
+            "Set a larger model.context."
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """Row r holds the pairs `order[begins[r]:begins[r + 1]]`. Pairs too long are left out."""
@@ -66,19 +96,12 @@ class PairRows:
         start_id: int,
         seed: int | None,
     ):
-        count = source.document_count
-        assert count == target.document_count
-        self._columns = (source, target)
-        self._bounds = tuple(column.bounds(0, count) for column in self._columns)
-        lengths_N2 = np.stack([np.diff(bounds) for bounds in self._bounds], axis=1)
+        self._columns = Columns(source, target)
         self.context, self.start_id, self.seed = context, start_id, seed
-        self.plan = plan_rows(lengths_N2, context)
+        self.plan = plan_rows(self._columns.lengths_N2, context)
         if not self.plan.rows:
-            raise InputError(
-                f"All {count:,} pairs are longer than model.context = {context} tokens. "
-                "Set a larger model.context."
-            )
-        kept = lengths_N2[self.plan.order]
+            raise self._columns.nothing_fits(context)
+        kept = self._columns.lengths_N2[self.plan.order]
         self.pairs = len(kept)
         self.source_tokens, self.target_tokens = (int(n) for n in kept.sum(axis=0))
         self.rows_per_epoch = self.plan.rows
@@ -110,10 +133,7 @@ class PairRows:
         for i, row in enumerate(self._rows(first, count)):
             read = target_end = 0
             for number, pair in enumerate(self._pairs(row)):
-                tokens, answer = (
-                    column.read(bounds[pair], bounds[pair + 1])
-                    for column, bounds in zip(self._columns, self._bounds, strict=True)
-                )
+                tokens, answer = self._columns.read(pair)
                 source[i, read : read + len(tokens)] = tokens
                 source_pairs[i, read : read + len(tokens)] = number
                 inputs[i, target_end + 1 : target_end + len(answer)] = answer[:-1]

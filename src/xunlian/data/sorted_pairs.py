@@ -12,8 +12,7 @@ To processes and micro-batches a batch is `shares` rows, each of several pairs, 
 import numpy as np
 
 from xunlian.data.order import permute
-from xunlian.data.pairs import NO_TARGET, SOURCE_PADDING, Documents
-from xunlian.errors import InputError
+from xunlian.data.pairs import NO_TARGET, SOURCE_PADDING, Columns, Documents
 
 
 class SortedPairs:
@@ -39,19 +38,13 @@ class SortedPairs:
         start_id: int,
         seed: int | None,
     ):
-        count = source.document_count
-        assert count == target.document_count
-        self._columns = (source, target)
-        self._bounds = tuple(column.bounds(0, count) for column in self._columns)
-        lengths_N2 = np.stack([np.diff(bounds) for bounds in self._bounds], axis=1)
+        self._columns = Columns(source, target)
+        lengths_N2 = self._columns.lengths_N2
         self._pairs = np.flatnonzero(lengths_N2.max(axis=1, initial=0) <= context)
         self.context, self.shares, self.start_id, self.seed = context, shares, start_id, seed
-        self.pairs, self.left_out = len(self._pairs), count - len(self._pairs)
+        self.pairs, self.left_out = len(self._pairs), self._columns.count - len(self._pairs)
         if not self.pairs:
-            raise InputError(
-                f"All {count:,} pairs are longer than model.context = {context} tokens. "
-                "Set a larger model.context."
-            )
+            raise self._columns.nothing_fits(context)
         self._lengths_N2 = lengths_N2[self._pairs]
         self.source_tokens, self.target_tokens = (int(n) for n in self._lengths_N2.sum(axis=0))
         targets = np.sort(self._lengths_N2[:, 1])
@@ -83,10 +76,7 @@ class SortedPairs:
         targets = np.full_like(inputs, NO_TARGET)
         marks[:, 0] = 0  # an empty pair, too, has something to look at
         for i, (pair, (read, written)) in enumerate(zip(pairs, lengths_N2, strict=True)):
-            tokens, answer = (
-                column.read(*bounds[self._pairs[pair] :][:2])
-                for column, bounds in zip(self._columns, self._bounds, strict=True)
-            )
+            tokens, answer = self._columns.read(self._pairs[pair])
             source[i, :read], marks[i, :read] = tokens, 0
             inputs[i, 1:written], targets[i, :written] = answer[:-1], answer
         return tuple(a.reshape(count, size, -1) for a in (source, marks, inputs, targets))

@@ -1,4 +1,4 @@
-"""The validation loss of recurrent networks."""
+"""The validation loss of recurrent language models."""
 
 import itertools
 from dataclasses import dataclass
@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.evaluation.perplexity import Stream, count_windows, evaluating
 from xunlian.models.losses import IGNORED, cross_entropy
 from xunlian.models.recurrent import RecurrentModel
-from xunlian.models.recurrent_pairs import RecurrentPairModel
 
 LANES = 16
 
@@ -74,31 +72,3 @@ class CarriedValidation:
             if window >= begin:
                 targets[: len(read) - 1] = read[1:]
         return inputs, targets
-
-
-@dataclass(frozen=True)
-class SortedPairValidation:
-    """Validation pairs, sorted by length."""
-
-    rows: SortedPairs
-
-    @property
-    def parts(self) -> int:
-        return self.rows.rows_per_epoch
-
-    def nats(
-        self, model: RecurrentPairModel, first: int, last: int, dtype: torch.dtype
-    ) -> tuple[float, int]:
-        """As PairValidation: end tokens count, label smoothing does not."""
-        device = model.head_weight.device
-        nats, tokens = 0.0, 0
-        with evaluating(model):
-            for row in range(first, last):
-                arrays = self.rows.read(row, 1)
-                *inputs, targets = (torch.from_numpy(a).flatten(0, 1).to(device) for a in arrays)
-                hidden = model(*inputs, dtype)
-                nats += float(
-                    cross_entropy(hidden.flatten(0, 1), model.head_weight, targets.flatten())
-                )
-                tokens += int((targets != IGNORED).sum())
-        return nats, tokens

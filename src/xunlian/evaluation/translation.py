@@ -21,7 +21,6 @@ from xunlian.decoding.translate import Notes, Search
 from xunlian.decoding.translator import Translator
 from xunlian.evaluation.pair_texts import PairTexts
 from xunlian.evaluation.pairs import BATCH_TOKENS, PairValidation
-from xunlian.evaluation.recurrent import SortedPairValidation
 from xunlian.evaluation.scores import CHINESE, JAPANESE, METRICS, check_bootstrap, score
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.recurrent_pairs import RecurrentPairModel
@@ -151,23 +150,19 @@ def _prediction(
     columns = _Column(pairs.source_tokens), _Column(pairs.target_tokens)
     context = model.config.context
     dtype = translator.engine.dtype
+    rows: PairRows | SortedPairs
     if isinstance(model, RecurrentPairModel):
         shares = max(1, BATCH_TOKENS // context)
-        sorted_rows = SortedPairs(*columns, context, shares, start_id, seed=None)
-        left_out = sorted_rows.left_out
-        nats, tokens = SortedPairValidation(sorted_rows).nats(
-            model, 0, sorted_rows.rows_per_epoch, dtype
-        )
+        rows = SortedPairs(*columns, context, shares, start_id, seed=None)
     else:
         rows = PairRows(*columns, context, start_id, seed=None)
-        left_out = rows.left_out
-        nats, tokens = PairValidation(rows).nats(model, 0, rows.rows_per_epoch, dtype)
+    nats, tokens = PairValidation(rows).nats(model, 0, rows.rows_per_epoch, dtype)
     loss = nats / tokens
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 700)),
         "bits_per_byte": nats / pairs.target_bytes(context) / math.log(2),
-    }, left_out
+    }, rows.left_out
 
 
 def _baselines(pairs: PairTexts, task: str, language: str) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ Shapes: B rows, S source length, T target length, L either, D width, V vocabular
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,42 +86,56 @@ class _ReLU(torch.autograd.Function):
         return grads[0] * result.sign()
 
 
-class EncoderBlock(nn.Module):
-    """Self-attention, then feed-forward, each added to what it reads. (B, S, D) -> (B, S, D)"""
+class _Block(nn.Module):
+    """Parts, each added to what it reads; its norm comes before it or after the sum."""
+
+    def __init__(self, config: EncoderDecoderConfig, dropout: float):
+        super().__init__()
+        self.dropout, self.norms_first = dropout, config.norms_first
+
+    def add(
+        self,
+        x: Tensor,
+        norm: nn.Module,
+        part: Callable[[Tensor, nn.Module | None], Tensor],
+        bytes_: Tensor | None,
+    ) -> Tensor:
+        """`x` and what `part` makes of it; `bytes_` decide what dropout takes of that."""
+        x = x + drop(part(x, norm if self.norms_first else None), bytes_, self.dropout)
+        return x if self.norms_first else norm(x)
+
+
+class EncoderBlock(_Block):
+    """Self-attention, then feed-forward. (B, S, D) -> (B, S, D)"""
 
     parts = 2
 
     def __init__(self, config: EncoderDecoderConfig, dropout: float):
-        super().__init__()
+        super().__init__(config, dropout)
         width, epsilon = config.width, config.norm_epsilon
         self.attention_norm = LayerNorm(width, eps=epsilon)
         self.attention = SelfAttention(width, config.heads)
         self.mlp_norm = LayerNorm(width, eps=epsilon)
         self.mlp = ReLUMLP(width, config.mlp_width)
-        self.dropout, self.norms_first = dropout, config.norms_first
 
     def forward(
         self, x_BSD: Tensor, mask: Tensor, form: str, bytes_: Tensor | None = None
     ) -> Tensor:
         """`mask` is (B, 1, S, S), -inf where a position may not look; `bytes_` (2, B, S, D)."""
-        first = self.norms_first
-        norms: list[nn.Module | None] = [self.attention_norm, self.mlp_norm]
-        before = norms if first else [None, None]
-        x_BSD = x_BSD + drop(
-            self.attention(x_BSD, before[0], mask, form), _part(bytes_, 0), self.dropout
+        first, second = (None,) * self.parts if bytes_ is None else bytes_
+        x_BSD = self.add(
+            x_BSD, self.attention_norm, lambda x, norm: self.attention(x, norm, mask, form), first
         )
-        x_BSD = x_BSD if first else self.attention_norm(x_BSD)
-        x_BSD = x_BSD + drop(self.mlp(x_BSD, before[1]), _part(bytes_, 1), self.dropout)
-        return x_BSD if first else self.mlp_norm(x_BSD)
+        return self.add(x_BSD, self.mlp_norm, self.mlp, second)
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(_Block):
     """Self-attention, attention to the source, feed-forward. (B, T, D) -> (B, T, D)"""
 
     parts = 3
 
     def __init__(self, config: EncoderDecoderConfig, dropout: float):
-        super().__init__()
+        super().__init__(config, dropout)
         width, epsilon = config.width, config.norm_epsilon
         self.attention_norm = LayerNorm(width, eps=epsilon)
         self.attention = SelfAttention(width, config.heads)
@@ -128,7 +143,6 @@ class DecoderBlock(nn.Module):
         self.cross = CrossAttention(width, config.heads)
         self.mlp_norm = LayerNorm(width, eps=epsilon)
         self.mlp = ReLUMLP(width, config.mlp_width)
-        self.dropout, self.norms_first = dropout, config.norms_first
 
     def forward(
         self,
@@ -140,25 +154,17 @@ class DecoderBlock(nn.Module):
         bytes_: Tensor | None = None,
     ) -> Tensor:
         """`mask` is (B, 1, T, T) and `cross_mask` (B, 1, T, S); `bytes_` (3, B, T, D)."""
-        first = self.norms_first
-        norms: list[nn.Module | None] = [self.attention_norm, self.cross_norm, self.mlp_norm]
-        before = norms if first else [None, None, None]
-        x_BTD = x_BTD + drop(
-            self.attention(x_BTD, before[0], mask, form), _part(bytes_, 0), self.dropout
+        first, second, third = (None,) * self.parts if bytes_ is None else bytes_
+        x_BTD = self.add(
+            x_BTD, self.attention_norm, lambda x, norm: self.attention(x, norm, mask, form), first
         )
-        x_BTD = x_BTD if first else self.attention_norm(x_BTD)
-        x_BTD = x_BTD + drop(
-            self.cross(x_BTD, memory_BSD, before[1], cross_mask, form),
-            _part(bytes_, 1),
-            self.dropout,
+        x_BTD = self.add(
+            x_BTD,
+            self.cross_norm,
+            lambda x, norm: self.cross(x, memory_BSD, norm, cross_mask, form),
+            second,
         )
-        x_BTD = x_BTD if first else self.cross_norm(x_BTD)
-        x_BTD = x_BTD + drop(self.mlp(x_BTD, before[2]), _part(bytes_, 2), self.dropout)
-        return x_BTD if first else self.mlp_norm(x_BTD)
-
-
-def _part(bytes_: Tensor | None, number: int) -> Tensor | None:
-    return None if bytes_ is None else bytes_[number]
+        return self.add(x_BTD, self.mlp_norm, self.mlp, third)
 
 
 class EncoderDecoder(nn.Module):

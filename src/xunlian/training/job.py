@@ -29,7 +29,8 @@ from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
-from xunlian.training.objectives import Objective, build_model, loss_of, objective_of
+from xunlian.training.networks import build_model
+from xunlian.training.objectives import Objective, loss_of, objective_of
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.step import Stepper

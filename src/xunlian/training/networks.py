@@ -1,0 +1,60 @@
+"""From a resolved recipe to its network, with the weights that its seed gives."""
+
+import torch
+
+from xunlian.interop.config import Config
+from xunlian.interop.huggingface import Model, build
+from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs
+from xunlian.models.decoder import DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
+from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.recipe.recurrent_size import RecurrentShape
+from xunlian.recipe.resolve import shape_of
+from xunlian.recipe.settings import Recipe
+from xunlian.recipe.size import decoder_fields
+
+
+def build_model(recipe: Recipe, vocab_size: int) -> Model:
+    """The network of a resolved recipe, with the weights that its seed gives."""
+    model = build(_config(recipe, vocab_size), recipe.model.dropout or 0.0)
+    generator = torch.Generator().manual_seed(recipe.training.seed)
+    if isinstance(model, EncoderDecoder):
+        encoder_decoder.initialize(model, generator)
+    elif isinstance(model, RecurrentPairModel):
+        recurrent_pairs.initialize(model, generator)
+    elif isinstance(model, RecurrentModel):
+        recurrent.initialize(model, generator)
+    else:
+        decoder.initialize(model, generator)
+    return model
+
+
+def _config(recipe: Recipe, vocab_size: int) -> Config:
+    shape, model = shape_of(recipe.model), recipe.model
+    if isinstance(shape, RecurrentShape):
+        assert model.family != "transformer"
+        return RecurrentConfig(
+            family=model.family, vocab_size=vocab_size, context=model.context, **vars(shape)
+        )
+    if model.architecture in ("pegasus", "marian"):
+        assert shape.decoder_depth is not None
+        return EncoderDecoderConfig(
+            architecture=model.architecture,
+            vocab_size=vocab_size,
+            depth=shape.depth,
+            decoder_depth=shape.decoder_depth,
+            width=shape.width,
+            heads=shape.heads,
+            mlp_width=shape.mlp_width,
+            context=model.context,
+        )
+    assert model.architecture in ("qwen3", "gpt2")
+    return DecoderConfig(
+        architecture=model.architecture,
+        vocab_size=vocab_size,
+        context=model.context,
+        rope_theta=model.rope_theta,
+        norm_epsilon=1e-5 if model.architecture == "gpt2" else 1e-6,
+        **decoder_fields(shape),
+    )
