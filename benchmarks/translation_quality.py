@@ -1,6 +1,6 @@
 """BLEU of a recipe on a test set: trains (or goes on, or takes what is finished), then translates.
 
-    python benchmarks/translation_quality.py RECIPE --run RUN --test SOURCE TARGET [key=value ...]
+    python benchmarks/translation_quality.py RECIPE [key=value ...] --run RUN --test SOURCE TARGET
 
 RECIPE is a shipped recipe or a file. The budget is the recipe's, from the start of the process.
 Stop it at any time: the next call with the same --run resumes. Appends BLEU and chrF with their

@@ -91,9 +91,10 @@ def test_prompts_may_come_from_a_file_or_from_standard_input(
     reciter, tmp_path, monkeypatch, capsys
 ):
     file = tmp_path / "prompts.txt"
-    lines = "\ufeffa\r\n\n  \nb\n".encode()
+    # U+2028 is a line separator to Python's splitlines, but text in a line of ours.
+    lines = "\ufeffa\r\n\n  \nb\u2028b\n".encode()
     file.write_bytes(lines)
-    expected = command(reciter, "--prompt", "a", "--prompt", "b", *GREEDY, capsys=capsys)
+    expected = command(reciter, "--prompt", "a", "--prompt", "b\u2028b", *GREEDY, capsys=capsys)
     assert command(reciter, "--prompts-file", file, *GREEDY, capsys=capsys) == expected
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     assert command(reciter, "--prompts-file", "-", *GREEDY, capsys=capsys) == expected

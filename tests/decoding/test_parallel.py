@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from xunlian.decoding.parallel import map_batches
+from xunlian.decoding.parallel import map_batches, share_of_core
 
 CPU = torch.device("cpu")
 
@@ -58,3 +58,12 @@ def test_a_batch_that_fails_is_told_and_stops_the_others(two_threads):
 
 def test_no_batch_is_no_work(two_threads):
     assert list(map_batches(lambda _: 1, [], CPU)) == []
+
+
+def test_a_few_items_are_shared_by_all_cores() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert [share_of_core(items, CPU) for items in (1, 2, 9)] == [1, 1, 5]
+    finally:
+        torch.set_num_threads(threads)

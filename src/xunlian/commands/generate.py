@@ -164,7 +164,9 @@ def _read_prompts(name: str) -> list[str]:
     try:
         with os_errors(Path(name)):
             raw = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
-        prompts = [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+        # Not splitlines(): that also splits at characters that are text inside a line.
+        lines = raw.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        prompts = [line for line in lines if line.strip()]
     except FileNotFoundError as error:
         raise InputError(f"There is no prompts file '{name}'.") from error
     except UnicodeDecodeError as error:

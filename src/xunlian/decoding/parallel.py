@@ -14,6 +14,11 @@ Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
+def share_of_core(items: int, device: torch.device) -> int:
+    """How many of `items` a batch may hold so that each core has one."""
+    return -(-items // torch.get_num_threads()) if device.type == "cpu" else items
+
+
 def map_batches(
     work: Callable[[Batch], Result], batches: Sequence[Batch], device: torch.device
 ) -> Iterator[Result]:

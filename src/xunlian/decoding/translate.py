@@ -13,7 +13,7 @@ from itertools import islice
 
 from xunlian.decoding.alignment import aligned_units, attention_weights, count_units
 from xunlian.decoding.beam import Hypothesis, Searches, beam_search
-from xunlian.decoding.parallel import map_batches
+from xunlian.decoding.parallel import map_batches, share_of_core
 from xunlian.decoding.sentences import join_texts, parts_that_fit
 from xunlian.tokenizer.tokenizer import Tokenizer
 
@@ -125,8 +125,10 @@ class Loop:
         places = [(line, i) for line in lines for i in range(len(line.parts))]
         places.sort(key=lambda place: len(place[0].parts[place[1]]), reverse=True)
         batches = []
+        share = share_of_core(len(places), self.engine.device)
         while places:
-            size = max(1, min(BATCH_SOURCES, BATCH_TOKENS // len(places[0][0].parts[places[0][1]])))
+            longest = len(places[0][0].parts[places[0][1]])
+            size = max(1, min(BATCH_SOURCES, BATCH_TOKENS // longest, share))
             batches.append(places[:size])
             places = places[size:]
 

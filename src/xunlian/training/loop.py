@@ -175,10 +175,11 @@ class Loop:
                 if state.best_val_loss is not None
                 else ""
             )
+            wider = ", with training.precision=fp32" if self.settings.precision == "bf16" else ""
             raise XunlianError(
                 f"{state.skipped_in_a_row} steps in a row had no finite gradient. Start a new run "
-                "with a lower training.learning_rate, with training.precision=fp32, or with a "
-                f"longer training.warmup{kept}."
+                f"with a lower training.learning_rate{wider} or with a longer training.warmup"
+                f"{kept}."
             )
 
     def _log_step(self, result: StepResult, factor: float) -> None:
