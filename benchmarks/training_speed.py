@@ -49,9 +49,9 @@ def time_xunlian(context: int, steps: int, batch_tokens: int) -> list[float]:
     from xunlian.machine.features import read_machine
     from xunlian.recipe.settings import Model, Recipe, Training
     from xunlian.training import decisions
-    from xunlian.training.job import build_stepper
     from xunlian.training.networks import build_model
     from xunlian.training.parallel import Group
+    from xunlian.training.setup import build_stepper
 
     group = Group(0, 1, torch.device("cpu"))
     recipe = Recipe(

@@ -34,10 +34,10 @@ def time_xunlian(corpus_path: str, steps: int, batch_tokens: int) -> list[float]
     from xunlian.recipe.settings import Recipe
     from xunlian.shards.corpus import open_corpus
     from xunlian.training import decisions
-    from xunlian.training.job import build_stepper
     from xunlian.training.networks import build_model
     from xunlian.training.objectives import objective_of
     from xunlian.training.parallel import Group
+    from xunlian.training.setup import build_stepper
 
     corpus = open_corpus(corpus_path)
     settings = {

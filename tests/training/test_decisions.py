@@ -10,7 +10,7 @@ import xunlian
 from xunlian.errors import InputError
 from xunlian.machine.features import read_machine
 from xunlian.machine.rates import Rates
-from xunlian.training import decisions, job
+from xunlian.training import decisions, setup
 
 BF16_THRICE_AS_FAST = Rates(fp32=1e10, bf16=3e10)
 
@@ -18,7 +18,7 @@ BF16_THRICE_AS_FAST = Rates(fp32=1e10, bf16=3e10)
 def on_machine(monkeypatch, **facts) -> None:
     """Let training find a machine that differs from this one in `facts`."""
     machine = replace(read_machine(), **facts)
-    monkeypatch.setattr(job, "read_machine", lambda: machine)
+    monkeypatch.setattr(setup, "read_machine", lambda: machine)
 
 
 def frozen(run) -> dict:
@@ -111,7 +111,7 @@ def test_every_decision_is_frozen_and_a_resume_decides_nothing_anew(
         raise AssertionError("a resumed run measures and decides nothing")
 
     monkeypatch.setattr(decisions, "measure_rates", decided_again)
-    monkeypatch.setattr(job, "read_machine", decided_again)
+    monkeypatch.setattr(setup, "read_machine", decided_again)
     resumed = xunlian.train(run.path, ["training.budget=4 steps"], resume=True)
     assert resumed.facts()["step"] == 4
     assert frozen(resumed) == {**before, "budget": "4 steps"}

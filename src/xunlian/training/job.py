@@ -12,27 +12,23 @@ import torch
 
 from xunlian.errors import InputError
 from xunlian.interop.config import Config
-from xunlian.interop.huggingface import Model, load_model, read_config, write_config
-from xunlian.machine.features import Machine, read_machine
-from xunlian.machine.memory import PeakMemory, keep_freed_memory
+from xunlian.interop.huggingface import write_config
+from xunlian.machine.memory import PeakMemory
 from xunlian.machine.rates import Rates
-from xunlian.models.decoder import Decoder
-from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import shape_of
-from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters
 from xunlian.runs.folder import Run, create_run, lock_run, open_run, write_recipe
-from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus, open_corpus
 from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.networks import build_model
-from xunlian.training.objectives import Objective, loss_of, objective_of
-from xunlian.training.optimizers import Optimizers, OptimizerSettings
+from xunlian.training.objectives import Objective, objective_of
 from xunlian.training.parallel import Group
+from xunlian.training.setup import Setup, build_stepper, epoch_tokens, set_up
 from xunlian.training.step import Stepper
 
 # What may change when a run goes on; everything else is frozen in it.
@@ -61,62 +57,23 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     Raises:
         InputError: the recipe, the corpus and the machine do not go together; nothing is left.
     """
-    machine = read_machine()
-    _check_task(recipe, corpus)
-    decided = decisions.decide(
-        recipe,
-        vocab_size=corpus.vocab_size,
-        corpus_tokens=_learned_tokens(corpus),
-        machine=machine,
-        group=group,
-    )
-    recipe = decided.recipe
-    for note in decided.notes:
-        decisions.tell(note, group)
-    objective = objective_of(recipe, corpus)
-    for note in objective.notes:
-        decisions.tell(note, group)
-    corpus.verify()
-    model = build_model(recipe, corpus.vocab_size)
-    if recipe.model.init_from:
-        _load_initial(model, recipe.model.init_from, corpus)
-    torch.manual_seed(recipe.training.seed)
-    stepper = build_stepper(recipe, model, group)
-    clock = decisions.clock_of(recipe, _epoch_tokens(objective, corpus), started)
-    micro_batches = recipe.training.batch_tokens // (  # type: ignore[operator]
-        recipe.model.context * stepper.micro_rows * group.size
-    )
-    compiled, step_seconds, reason = decisions.decide_compile(
-        stepper, objective.rows, clock, recipe.training.compile, machine, micro_batches
-    )
-    compiled = bool(group.from_lead(float(compiled))[0])
-    notes = [*decided.notes, *objective.notes, f"{reason[0].upper()}{reason[1:]}."]
-    decisions.tell(notes[-1], group)
-    compile_seconds = 0.0
-    if compiled:
-        compiled, compile_seconds, problem = decisions.try_compile(stepper, objective.rows)
-        notes.append(
-            f"Compiled in {compile_seconds:.0f} s."
-            if compiled
-            else f"{problem}: training goes on without it."
-        )
-        decisions.tell(notes[-1], group, warning=not compiled)
-    training = recipe.training.model_copy(update={"compile": "on" if compiled else "off"})
-    recipe = recipe.model_copy(update={"training": training})
-    recipe = decisions.cadence(
-        recipe, clock, step_seconds * (0.7 if compiled else 1.0), _learned_tokens(corpus, "val")
-    )
-    recipe = load_recipe(_from_lead(recipe, group))
-    memory = decisions.memory_of(recipe, corpus.vocab_size, group, compiled=compiled)
-    run = Run(out, recipe)
+    ready = set_up(recipe, corpus, group, started)
+    run = Run(out, ready.recipe)
     if group.leads:
-        run = create_run(out, recipe)
-        _write_model_folder(run, model.config, corpus)
-        run.write_facts(
-            _facts(recipe, corpus, machine, group, decided.rates, memory, compile_seconds, notes)
-        )
+        run = create_run(out, ready.recipe)
+        _write_model_folder(run, ready.stepper.model.config, corpus)
+        run.write_facts(_facts(ready, corpus, group))
     group.wait()
-    return _train(run, objective, stepper, clock, group, decided.rates, step_seconds, Progress())
+    return _train(
+        run,
+        ready.objective,
+        ready.stepper,
+        ready.clock,
+        group,
+        ready.rates,
+        ready.step_seconds,
+        Progress(),
+    )
 
 
 def resume(
@@ -168,7 +125,7 @@ def resume(
         decisions.tell(problem or f"Compiled in {seconds:.0f} s.", group, warning=bool(problem))
     stepper.load_carried(optimizer_state)  # now that no trial run changes it any more
     restore_random_state(state["random"], group.device)
-    clock = decisions.clock_of(recipe, _epoch_tokens(objective, corpus), started, state["seconds"])
+    clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started, state["seconds"])
     if group.leads:
         _cut_metrics(run, progress.step)
         write_recipe(run)
@@ -237,86 +194,6 @@ def _train(
     return Outcome(run, finished, progress)
 
 
-def _check_task(recipe: Recipe, corpus: Corpus) -> None:
-    pairs, has_pairs = recipe.task in PAIR_TASKS, corpus.task in PAIR_TASKS
-    if pairs != has_pairs:
-        raise InputError(
-            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds "
-            f"{'pairs' if has_pairs else 'no pairs'}. "
-            + (
-                "Prepare one: xunlian prepare --pairs SOURCE TARGET --out CORPUS"
-                if pairs
-                else f"Say task={corpus.task}, or name another corpus.path."
-            )
-        )
-
-
-def _learned_tokens(corpus: Corpus, split: str = "train") -> int:
-    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
-    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
-
-
-def _epoch_tokens(objective: Objective, corpus: Corpus) -> int:
-    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
-    if corpus.task in PAIR_TASKS:
-        return objective.rows.rows_per_epoch * objective.rows.context
-    return corpus.tokens("train")
-
-
-def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
-    """The model with its optimizers, on the device of this process."""
-    training = recipe.training
-    if isinstance(model, Decoder | EncoderDecoder):
-        model.attention_form = training.attention
-    model.to(group.device)
-    if group.device.type == "cpu":
-        keep_freed_memory()
-    dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-    rates = {
-        name: getattr(training, name)
-        for name in (
-            "learning_rate",
-            "embedding_learning_rate",
-            "head_learning_rate",
-            "norm_learning_rate",
-            "weight_decay",
-            "momentum",
-            "betas",
-            "average_decay",
-        )
-    }
-    optimizers = Optimizers(
-        model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
-    )
-    return Stepper(
-        loss_of(recipe, model, dtype),
-        optimizers,
-        group,
-        grad_clip=training.grad_clip,
-        micro_rows=decisions.micro_rows(recipe, group),
-    )
-
-
-def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
-    """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
-    folder = load_folder(Path(source))
-    if load_tokenizer(folder).fingerprint != corpus.tokenizer_fingerprint:
-        raise InputError(
-            f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
-            f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
-        )
-    theirs, ours = read_config(folder), model.config
-    # Only a gpt2 has weights for its positions; others may change their context.
-    free = () if getattr(ours, "architecture", None) == "gpt2" else ("context",)
-    for name in vars(ours):
-        if name not in free and getattr(theirs, name, None) != getattr(ours, name):
-            raise InputError(
-                f"'{source}' has {name} = {getattr(theirs, name, None)}, the recipe "
-                f"{getattr(ours, name)}. Give the recipe the same [model] table."
-            )
-    model.load_state_dict(load_model(folder).state_dict())
-
-
 def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
@@ -324,36 +201,24 @@ def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     load_tokenizer(corpus.path).save(run.model_folder)
 
 
-def _facts(
-    recipe: Recipe,
-    corpus: Corpus,
-    machine: Machine,
-    group: Group,
-    rates: Rates,
-    memory: dict[str, int],
-    compile_seconds: float,
-    notes: list[str],
-) -> dict[str, Any]:
+def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
+    model = ready.recipe.model
     return {
-        "parameters": count_parameters(recipe.model, shape_of(recipe.model), corpus.vocab_size),
+        "parameters": count_parameters(model, shape_of(model), corpus.vocab_size),
         "vocab_size": corpus.vocab_size,
         "tokenizer_fingerprint": corpus.tokenizer_fingerprint,
         "machine": {
-            "processor": machine.processor,
-            "cores": machine.cores,
-            "accelerators": list(machine.accelerators),
+            "processor": ready.machine.processor,
+            "cores": ready.machine.cores,
+            "accelerators": list(ready.machine.accelerators),
             "device": str(group.device),
         },
         "processes": group.size,
-        "rates": {"fp32": rates.fp32, "bf16": rates.bf16},
-        "memory_predicted": memory,
-        "compile_seconds": compile_seconds,
-        "notes": notes,
+        "rates": {"fp32": ready.rates.fp32, "bf16": ready.rates.bf16},
+        "memory_predicted": ready.memory,
+        "compile_seconds": ready.compile_seconds,
+        "notes": list(ready.notes),
     }
-
-
-def _from_lead(recipe: Recipe, group: Group) -> Recipe:
-    return Recipe.model_validate_json(group.text_from_lead(recipe.model_dump_json()))
 
 
 def _cut_metrics(run: Run, step: int) -> None:

@@ -1,0 +1,197 @@
+"""From a recipe and a corpus to a network ready for its first step, and all that was decided.
+
+`xunlian train` trains what this makes; `xunlian plan` only looks at it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xunlian.errors import InputError
+from xunlian.interop.huggingface import Model, load_model, read_config
+from xunlian.machine.features import Machine, read_machine
+from xunlian.machine.memory import keep_freed_memory
+from xunlian.machine.rates import Rates
+from xunlian.models.decoder import Decoder
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.recipe.load import load_recipe
+from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.runs.load import load_folder
+from xunlian.shards.corpus import Corpus
+from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.training import decisions
+from xunlian.training.networks import build_model
+from xunlian.training.objectives import Objective, loss_of, objective_of
+from xunlian.training.optimizers import Optimizers, OptimizerSettings
+from xunlian.training.parallel import Group
+from xunlian.training.schedule import Clock
+from xunlian.training.step import Stepper
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A resolved recipe with everything that its training starts from.
+
+    Args:
+        step_seconds: of an eager step, roughly; a compiled one takes less.
+        memory: predicted bytes by part.
+        notes: what was decided and why, as the user was told.
+    """
+
+    recipe: Recipe
+    machine: Machine
+    rates: Rates
+    memory: dict[str, int]
+    objective: Objective
+    stepper: Stepper
+    clock: Clock
+    step_seconds: float
+    compile_seconds: float
+    notes: tuple[str, ...]
+
+
+def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setup:
+    """Decide all that is open, build the network, compile it where that pays.
+
+    Raises:
+        InputError: the recipe, the corpus and the machine do not go together.
+    """
+    machine = read_machine()
+    _check_task(recipe, corpus)
+    decided = decisions.decide(
+        recipe,
+        vocab_size=corpus.vocab_size,
+        corpus_tokens=learned_tokens(corpus),
+        machine=machine,
+        group=group,
+    )
+    recipe = decided.recipe
+    for note in decided.notes:
+        decisions.tell(note, group)
+    objective = objective_of(recipe, corpus)
+    for note in objective.notes:
+        decisions.tell(note, group)
+    corpus.verify()
+    model = build_model(recipe, corpus.vocab_size)
+    if recipe.model.init_from:
+        _load_initial(model, recipe.model.init_from, corpus)
+    torch.manual_seed(recipe.training.seed)
+    stepper = build_stepper(recipe, model, group)
+    clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
+    micro_batches = recipe.training.batch_tokens // (  # type: ignore[operator]
+        recipe.model.context * stepper.micro_rows * group.size
+    )
+    compiled, step_seconds, reason = decisions.decide_compile(
+        stepper, objective.rows, clock, recipe.training.compile, machine, micro_batches
+    )
+    compiled = bool(group.from_lead(float(compiled))[0])
+    notes = [*decided.notes, *objective.notes, f"{reason[0].upper()}{reason[1:]}."]
+    decisions.tell(notes[-1], group)
+    compile_seconds = 0.0
+    if compiled:
+        compiled, compile_seconds, problem = decisions.try_compile(stepper, objective.rows)
+        notes.append(
+            f"Compiled in {compile_seconds:.0f} s."
+            if compiled
+            else f"{problem}: training goes on without it."
+        )
+        decisions.tell(notes[-1], group, warning=not compiled)
+    training = recipe.training.model_copy(update={"compile": "on" if compiled else "off"})
+    recipe = recipe.model_copy(update={"training": training})
+    recipe = decisions.cadence(
+        recipe, clock, step_seconds * (0.7 if compiled else 1.0), learned_tokens(corpus, "val")
+    )
+    recipe = load_recipe(Recipe.model_validate_json(group.text_from_lead(recipe.model_dump_json())))
+    return Setup(
+        recipe=recipe,
+        machine=machine,
+        rates=decided.rates,
+        memory=decisions.memory_of(recipe, corpus.vocab_size, group, compiled=compiled),
+        objective=objective,
+        stepper=stepper,
+        clock=clock,
+        step_seconds=step_seconds,
+        compile_seconds=compile_seconds,
+        notes=tuple(notes),
+    )
+
+
+def _check_task(recipe: Recipe, corpus: Corpus) -> None:
+    pairs, has_pairs = recipe.task in PAIR_TASKS, corpus.task in PAIR_TASKS
+    if pairs != has_pairs:
+        raise InputError(
+            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds "
+            f"{'pairs' if has_pairs else 'no pairs'}. "
+            + (
+                "Prepare one: xunlian prepare --pairs SOURCE TARGET --out CORPUS"
+                if pairs
+                else f"Say task={corpus.task}, or name another corpus.path."
+            )
+        )
+
+
+def learned_tokens(corpus: Corpus, split: str = "train") -> int:
+    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
+    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
+
+
+def epoch_tokens(objective: Objective, corpus: Corpus) -> int:
+    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
+    if corpus.task in PAIR_TASKS:
+        return objective.rows.rows_per_epoch * objective.rows.context
+    return corpus.tokens("train")
+
+
+def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
+    """The model with its optimizers, on the device of this process."""
+    training = recipe.training
+    if isinstance(model, Decoder | EncoderDecoder):
+        model.attention_form = training.attention
+    model.to(group.device)
+    if group.device.type == "cpu":
+        keep_freed_memory()
+    dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+    rates = {
+        name: getattr(training, name)
+        for name in (
+            "learning_rate",
+            "embedding_learning_rate",
+            "head_learning_rate",
+            "norm_learning_rate",
+            "weight_decay",
+            "momentum",
+            "betas",
+            "average_decay",
+        )
+    }
+    optimizers = Optimizers(
+        model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
+    )
+    return Stepper(
+        loss_of(recipe, model, dtype),
+        optimizers,
+        group,
+        grad_clip=training.grad_clip,
+        micro_rows=decisions.micro_rows(recipe, group),
+    )
+
+
+def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
+    """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
+    folder = load_folder(Path(source))
+    if load_tokenizer(folder).fingerprint != corpus.tokenizer_fingerprint:
+        raise InputError(
+            f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
+            f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
+        )
+    theirs, ours = read_config(folder), model.config
+    # Only a gpt2 has weights for its positions; others may change their context.
+    free = () if getattr(ours, "architecture", None) == "gpt2" else ("context",)
+    for name in vars(ours):
+        if name not in free and getattr(theirs, name, None) != getattr(ours, name):
+            raise InputError(
+                f"'{source}' has {name} = {getattr(theirs, name, None)}, the recipe "
+                f"{getattr(ours, name)}. Give the recipe the same [model] table."
+            )
+    model.load_state_dict(load_model(folder).state_dict())
