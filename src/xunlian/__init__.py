@@ -13,6 +13,7 @@ _PUBLIC = {
     "Recipe": "xunlian.recipe",
     "load_recipe": "xunlian.recipe",
     "prepare": "xunlian.commands.prepare",
+    "plan": "xunlian.commands.plan",
     "train": "xunlian.commands.train",
     "evaluate": "xunlian.commands.evaluate",
     "generate": "xunlian.commands.generate",
@@ -37,6 +38,7 @@ __all__ = [
     "info",
     "load",
     "load_recipe",
+    "plan",
     "prepare",
     "score",
     "summarize",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from xunlian.commands.evaluate import evaluate
     from xunlian.commands.generate import generate, load
     from xunlian.commands.info import info
+    from xunlian.commands.plan import plan
     from xunlian.commands.prepare import prepare
     from xunlian.commands.summarize import summarize
     from xunlian.commands.train import train

@@ -26,9 +26,9 @@ from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.networks import build_model
-from xunlian.training.objectives import Objective, objective_of
+from xunlian.training.objectives import Objective, epoch_tokens, objective_of
 from xunlian.training.parallel import Group
-from xunlian.training.setup import Setup, build_stepper, epoch_tokens, set_up
+from xunlian.training.setup import Setup, build_stepper, set_up
 from xunlian.training.step import Stepper
 
 # What may change when a run goes on; everything else is frozen in it.

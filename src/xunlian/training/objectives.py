@@ -227,3 +227,15 @@ def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
         return SortedPairLoss(model, dtype, smoothing)
     kind = PairLoss if recipe.task in PAIR_TASKS else NextTokenLoss
     return kind(model, dtype, smoothing)
+
+
+def learned_tokens(corpus: Corpus, split: str = "train") -> int:
+    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
+    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
+
+
+def epoch_tokens(objective: Objective, corpus: Corpus) -> int:
+    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
+    if corpus.task in PAIR_TASKS:
+        return objective.rows.rows_per_epoch * objective.rows.context
+    return corpus.tokens("train")

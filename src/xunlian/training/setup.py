@@ -22,7 +22,13 @@ from xunlian.shards.corpus import Corpus
 from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
-from xunlian.training.objectives import Objective, loss_of, objective_of
+from xunlian.training.objectives import (
+    Objective,
+    epoch_tokens,
+    learned_tokens,
+    loss_of,
+    objective_of,
+)
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock
@@ -129,18 +135,6 @@ def _check_task(recipe: Recipe, corpus: Corpus) -> None:
                 else f"Say task={corpus.task}, or name another corpus.path."
             )
         )
-
-
-def learned_tokens(corpus: Corpus, split: str = "train") -> int:
-    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
-    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
-
-
-def epoch_tokens(objective: Objective, corpus: Corpus) -> int:
-    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
-    if corpus.task in PAIR_TASKS:
-        return objective.rows.rows_per_epoch * objective.rows.context
-    return corpus.tokens("train")
 
 
 def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:

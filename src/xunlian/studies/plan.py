@@ -1,0 +1,213 @@
+"""What a training would take, before it is spent: data, time, memory, money.
+
+Notable ideas:
+- On this machine nothing is guessed: everything is set up as `train` does it, compiled too, and a
+  few real steps are timed. What is left of the setting up is thrown away.
+- On a card that is not here, arithmetic: its data sheet's rate, and the share of it that a good
+  training reaches.
+- How much data a size is worth: 20 tokens a parameter (arXiv 2203.15556), and up to 8 passes over
+  a text (arXiv 2305.16264), the same two numbers that the default budget is made of.
+"""
+
+import math
+import time
+from statistics import median
+from typing import Any
+
+import torch
+
+from xunlian.machine.accelerators import parse_accelerator
+from xunlian.machine.memory import predict_training_memory
+from xunlian.models.losses import CHUNK_LOGITS
+from xunlian.recipe.budget import parse_budget
+from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
+from xunlian.recipe.settings import Recipe
+from xunlian.recipe.size import count_parameters, training_flops_per_token
+from xunlian.shards.corpus import Corpus
+from xunlian.training.decisions import bytes_text
+from xunlian.training.objectives import epoch_tokens, learned_tokens
+from xunlian.training.parallel import Group, local_rows
+from xunlian.training.setup import Setup, set_up
+
+TIMED_STEPS = 4
+# Share of the data sheet's rate that trainings of 100M to 10B parameters report on one to a few
+# such cards, with flash attention and a compiler; narrower networks reach less.
+CARD_MFU = 0.4
+CARD_FULL_SPEED_WIDTH = 1024
+SMALLEST_ADVISED = 1e6
+UNLIMITED_TOKENS = 10**15
+
+
+def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> dict[str, Any]:
+    """The plan of a training on this machine, from a few steps of it.
+
+    Raises:
+        InputError: as training would, for instance when it does not fit in memory.
+    """
+    ready = set_up(recipe, corpus, group, started)
+    recipe, clock = ready.recipe, ready.clock
+    training = recipe.training
+    assert training.batch_tokens and training.validate_every
+    before = clock.seconds()
+    step_seconds = _time_steps(ready, group)
+    rows = ready.objective.rows
+    step_tokens = training.batch_tokens / rows.context * rows.row_tokens
+    # As training decides how often to validate: a token there costs a third of one here.
+    validation = step_seconds * learned_tokens(corpus, "val") / step_tokens / 3
+    with_validation = step_seconds + validation / training.validate_every
+    steps = clock.total_steps
+    if steps is None:
+        steps = max(1, math.floor((clock.budget.amount - before) / with_validation))
+    return {
+        "device": f"{ready.machine.processor}, {training.threads} threads"
+        if group.device.type == "cpu"
+        else torch.cuda.get_device_name(group.device),
+        "devices": group.size,
+        "precision": training.precision,
+        "compile": training.compile == "on",
+        "seconds": before + steps * with_validation,
+        "setup_seconds": before,
+        "step_seconds": step_seconds,
+        "steps": steps,
+        "tokens": round(steps * step_tokens),
+        "tokens_per_second": step_tokens / step_seconds,
+        "matmul_rate": ready.rates.of(training.precision) * group.size,
+        "mfu": step_tokens
+        / step_seconds
+        * ready.objective.flops_per_token
+        / (ready.rates.of(training.precision) * group.size),
+        "flops": steps * step_tokens * ready.objective.flops_per_token,
+        "memory": ready.memory,
+        "epochs": steps * training.batch_tokens / epoch_tokens(ready.objective, corpus),
+        **_sizes(recipe, corpus.vocab_size, learned_tokens(corpus)),
+    }
+
+
+def plan_for_card(
+    recipe: Recipe, card: str, vocab_size: int, corpus_tokens: int | None
+) -> dict[str, Any]:
+    """The plan for cards that are not here, such as 'h100' or 'h100:8', from their data sheet.
+
+    Raises:
+        InputError: an unknown card, or values that cannot be combined.
+    """
+    name, accelerator, count = parse_accelerator(card)
+    recipe = resolve(
+        recipe,
+        vocab_size=vocab_size,
+        corpus_tokens=corpus_tokens or UNLIMITED_TOKENS,
+        matmul_rate=accelerator.bf16,
+        on_gpu=True,
+        processes=count,
+    )
+    model, training = recipe.model, recipe.training
+    assert training.batch_tokens and training.micro_batch_tokens and training.budget
+    shape = shape_of(model)
+    flops = training_flops_per_token(model, shape, vocab_size)
+    mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
+    speed = accelerator.bf16 * count * mfu / flops
+    step_seconds = training.batch_tokens / speed
+    budget = parse_budget(training.budget)
+    steps = budget.steps(training.batch_tokens, corpus_tokens or UNLIMITED_TOKENS)
+    if steps is None:
+        steps = max(1, math.floor(budget.amount / step_seconds))
+    memory = predict_training_memory(
+        model,
+        shape,
+        vocab_size,
+        micro_tokens=min(training.micro_batch_tokens, training.batch_tokens // count),
+        precision="bf16",
+        optimizer=training.optimizer,
+        attention="sdpa",
+        compiled=True,
+        chunk_logits=CHUNK_LOGITS,
+    )
+    return {
+        "device": name,
+        "devices": count,
+        "precision": "bf16",
+        "compile": True,
+        "seconds": steps * step_seconds,
+        "setup_seconds": 0.0,
+        "step_seconds": step_seconds,
+        "steps": steps,
+        "tokens": steps * training.batch_tokens,
+        "tokens_per_second": speed,
+        "matmul_rate": accelerator.bf16 * count,
+        "mfu": mfu,
+        "flops": steps * training.batch_tokens * flops,
+        "memory": memory,
+        "fits": sum(memory.values()) <= accelerator.memory,
+        "epochs": steps * training.batch_tokens / corpus_tokens if corpus_tokens else None,
+        **_sizes(recipe, vocab_size, corpus_tokens),
+    }
+
+
+def _time_steps(ready: Setup, group: Group) -> float:
+    """Seconds of an optimizer step: the median of a few after the first, real ones."""
+    rows = ready.objective.rows
+    per_step = ready.recipe.training.batch_tokens // rows.context  # type: ignore[operator]
+    first, count = local_rows(per_step, group)
+    times: list[float] = []
+    while len(times) <= TIMED_STEPS:
+        begun = time.perf_counter()
+        ready.stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0)
+        times.append(time.perf_counter() - begun)
+        if sum(times) > 30 and len(times) > 1:
+            break
+    return median(times[1:])
+
+
+def _sizes(recipe: Recipe, vocab_size: int, corpus_tokens: int | None) -> dict[str, Any]:
+    model = recipe.model
+    parameters = count_parameters(model, shape_of(model), vocab_size)
+    return {
+        "parameters": parameters,
+        "vocab_size": vocab_size,
+        "depth": model.depth,
+        "width": model.width,
+        "context": model.context,
+        "family": model.family,
+        "budget": recipe.training.budget,
+        "batch_tokens": recipe.training.batch_tokens,
+        "corpus_tokens": corpus_tokens,
+        "optimal_tokens": TOKENS_PER_PARAMETER * parameters,
+    }
+
+
+def advice(plan: dict[str, Any]) -> list[str]:
+    """What the figures mean for the data and the size, in sentences."""
+    said = []
+    corpus, best = plan["corpus_tokens"], plan["optimal_tokens"]
+    if plan["epochs"] is not None and plan["epochs"] > MOST_EPOCHS + 1:
+        said.append(
+            f"The corpus is read {plan['epochs']:.0f} times; after {MOST_EPOCHS} times it teaches "
+            "little more: take a smaller training.budget, or more text."
+        )
+    if corpus is not None and best > MOST_EPOCHS * corpus:
+        said.append(
+            f"{plan['parameters'] / 1e6:,.1f}M parameters are worth {count_text(best)} tokens; this"
+            f" corpus, read {MOST_EPOCHS} times, has {count_text(MOST_EPOCHS * corpus)}."
+        )
+    # C = 6 N D with D = 20 N
+    size = math.sqrt(plan["flops"] / (6 * TOKENS_PER_PARAMETER))
+    if size >= SMALLEST_ADVISED and not 0.5 < size / plan["parameters"] < 2:
+        said.append(
+            f"With this compute a model of about {count_text(size)} parameters, trained on "
+            f"{count_text(TOKENS_PER_PARAMETER * size)} tokens, would learn most: "
+            f"model.size={count_text(size).lower()}."
+        )
+    if plan.get("fits") is False:
+        said.append(
+            f"It does not fit on {plan['device']}: {bytes_text(sum(plan['memory'].values()))}. "
+            "Take a smaller training.micro_batch_tokens."
+        )
+    return said
+
+
+def count_text(number: float) -> str:
+    """'13.9M'."""
+    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.3g}{unit}"
+    return f"{number:.0f}"

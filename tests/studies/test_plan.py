@@ -1,0 +1,128 @@
+"""A plan: what it says about this machine is what training then does; cards are arithmetic."""
+
+import json
+
+import pytest
+from brief import RATES, train
+from conftest import TINY
+
+import xunlian
+from xunlian.cli import main
+from xunlian.errors import InputError
+from xunlian.machine.accelerators import parse_accelerator
+from xunlian.studies.plan import advice
+from xunlian.training import decisions
+
+LARGE = [
+    "model.depth=12",
+    "model.width=1024",
+    "model.context=1024",
+    "tokenizer.vocab_size=50000",
+    "training.budget=2B tokens",
+    "training.batch_tokens=524288",
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
+
+
+def test_a_plan_says_what_training_then_does_and_leaves_nothing(tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ["training.budget=3 epochs"]
+    (plan,) = xunlian.plan(
+        xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY, *settings], price=36.0
+    )
+    assert list(tmp_path.iterdir()) == []
+    facts = train(tiny_corpus, tmp_path / "run", *settings).facts()
+    assert plan["steps"] == facts["step"] and plan["tokens"] == facts["tokens"]
+    assert plan["parameters"] == facts["parameters"]
+    assert plan["memory"] == facts["memory_predicted"]
+    assert plan["epochs"] == pytest.approx(3, rel=0.01)
+    assert plan["seconds"] >= plan["steps"] * plan["step_seconds"] > 0
+    assert plan["cost"] == pytest.approx(plan["seconds"] / 100)
+
+
+def test_a_budget_in_time_is_turned_into_steps(tiny_corpus):
+    """Start-up counts: 50 seconds are gone when the plan begins."""
+    import time
+
+    recipe, settings = xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY]
+    settings.append("training.budget=60s")
+    (plan,) = xunlian.plan(recipe, settings, started=time.time() - 50)
+    assert 50 < plan["setup_seconds"] < 60
+    assert plan["seconds"] == pytest.approx(60, abs=2 * plan["step_seconds"] + 0.1)
+    assert plan["steps"] * plan["step_seconds"] < 10
+
+
+def test_a_card_is_planned_for_by_its_data_sheet(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recipe = xunlian.Recipe()
+    one, eight = xunlian.plan(recipe, LARGE, gpu=["h100", "H100:8"], price=2.0)
+    # 6 FLOPs a parameter that tokens meet, and half of a square of attention in 12 layers.
+    blocks = 12 * 4 * 1024**2
+    mlp = 3 * 1024 * 2752
+    flops = 6 * (blocks + 12 * mlp + 50_000 * 1024) + 6 * 12 * 1024 * 1024
+    assert one["flops"] == pytest.approx(one["tokens"] * flops, rel=0.01)
+    assert one["seconds"] == pytest.approx(one["tokens"] * flops / (0.4 * 989e12), rel=0.01)
+    assert eight["seconds"] == pytest.approx(one["seconds"] / 8, rel=0.01)
+    assert one["cost"] == pytest.approx(2 * one["seconds"] / 3600)
+    assert eight["cost"] == pytest.approx(one["cost"], rel=0.01)
+    assert one["fits"] and one["corpus_tokens"] is None and one["epochs"] is None
+
+
+def test_what_does_not_fit_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (plan,) = xunlian.plan(xunlian.Recipe(), [*LARGE, "model.size=7b"], gpu=["rtx3090"])
+    assert not plan["fits"]
+    assert any("does not fit on rtx3090" in line for line in plan["advice"])
+
+
+def test_advice_compares_the_budget_with_the_corpus_and_the_size():
+    plan = {
+        "corpus_tokens": 1_000_000,
+        "epochs": 40.0,
+        "optimal_tokens": 200_000_000,
+        "parameters": 10_000_000,
+        "flops": 6.0 * 10e6 * 200e6,  # just what 10M parameters are worth
+    }
+    said = advice(plan)
+    assert len(said) == 2 and "40 times" in said[0] and "200M tokens" in said[1]
+    assert advice({**plan, "corpus_tokens": 200_000_000, "epochs": 1.0}) == []
+    (size,) = advice({**plan, "corpus_tokens": None, "epochs": None, "flops": 6 * 4e8 * 20 * 4e8})
+    assert "about 400M parameters" in size and "model.size=400m" in size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["small", "--gpu", "h10"], "accelerator 'h10'. Did you mean 'h100'?"),
+        (["small", "--gpu", "h100:x"], "'h100:x' names no number of cards"),
+        (["small", "--gpu", "h100", "--price", "-1"], "a price is not negative"),
+        (["small"], "names no corpus"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_in_one_line(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_json_and_text_tell_the_same(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "small", *LARGE, "--gpu", "a100", "--json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert main(["plan", "small", *LARGE, "--gpu", "a100"]) == 0
+    text = capsys.readouterr().out
+    assert f"{plan['steps']:,} steps" in text and "1 x a100" in text
+
+
+def test_a_card_may_be_counted():
+    name, card, count = parse_accelerator("A100:4")
+    assert (name, card.bf16, count) == ("a100", 312e12, 4)
+    with pytest.raises(InputError):
+        parse_accelerator("h100:0")
