@@ -22,6 +22,12 @@ TINY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_profile(monkeypatch, tmp_path_factory) -> None:
+    """What somebody tuned on this machine is not for the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory) -> Path:
     """60,000 characters of Shakespeare."""

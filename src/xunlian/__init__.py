@@ -14,6 +14,7 @@ _PUBLIC = {
     "load_recipe": "xunlian.recipe",
     "prepare": "xunlian.commands.prepare",
     "plan": "xunlian.commands.plan",
+    "tune": "xunlian.commands.tune",
     "train": "xunlian.commands.train",
     "evaluate": "xunlian.commands.evaluate",
     "generate": "xunlian.commands.generate",
@@ -44,6 +45,7 @@ __all__ = [
     "summarize",
     "train",
     "translate",
+    "tune",
 ]
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from xunlian.commands.summarize import summarize
     from xunlian.commands.train import train
     from xunlian.commands.translate import translate
+    from xunlian.commands.tune import tune
     from xunlian.errors import InputError, XunlianError
     from xunlian.evaluation.scores import score
     from xunlian.recipe import Recipe, load_recipe

@@ -14,6 +14,7 @@ from xunlian.errors import XunlianError, did_you_mean
 VERBS = {
     "prepare": "make a corpus (tokenizer and token shards) from text files",
     "plan": "data, time, memory and cost of a training, before it is spent",
+    "tune": "find the fastest settings for this machine",
     "train": "train a model by a recipe",
     "evaluate": "how well a trained model predicts a text, or translates",
     "generate": "let a trained model write",

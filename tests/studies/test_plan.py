@@ -115,7 +115,7 @@ def test_what_cannot_be_planned_is_said_in_one_line(
 def test_json_and_text_tell_the_same(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "small", *LARGE, "--gpu", "a100", "--json"]) == 0
-    (plan,) = json.loads(capsys.readouterr().out)
+    (plan,) = json.loads(capsys.readouterr().out)["plans"]
     assert main(["plan", "small", *LARGE, "--gpu", "a100"]) == 0
     text = capsys.readouterr().out
     assert f"{plan['steps']:,} steps" in text and "1 x a100" in text

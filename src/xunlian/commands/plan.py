@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price", metavar="P", type=float, help="of this machine or of one card, for an hour"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON list of plans")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         import orjson
 
-        sys.stdout.write(orjson.dumps(plans, option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(orjson.dumps({"plans": plans}, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         sys.stdout.write("\n".join(_text(each) for each in plans))
     return 0

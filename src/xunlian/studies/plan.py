@@ -25,11 +25,13 @@ from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.shards.corpus import Corpus
 from xunlian.training.decisions import bytes_text
-from xunlian.training.objectives import epoch_tokens, learned_tokens
+from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group, local_rows
-from xunlian.training.setup import Setup, set_up
+from xunlian.training.setup import set_up
+from xunlian.training.step import Stepper
 
 TIMED_STEPS = 4
+MOST_TIMING = 30.0  # seconds
 # Share of the data sheet's rate that trainings of 100M to 10B parameters report on one to a few
 # such cards, with flash attention and a compiler; narrower networks reach less.
 CARD_MFU = 0.4
@@ -49,8 +51,8 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
     training = recipe.training
     assert training.batch_tokens and training.validate_every
     before = clock.seconds()
-    step_seconds = _time_steps(ready, group)
     rows = ready.objective.rows
+    step_seconds = time_steps(ready.stepper, rows, training.batch_tokens, group)
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
     # As training decides how often to validate: a token there costs a third of one here.
     validation = step_seconds * learned_tokens(corpus, "val") / step_tokens / 3
@@ -143,17 +145,16 @@ def plan_for_card(
     }
 
 
-def _time_steps(ready: Setup, group: Group) -> float:
+def time_steps(stepper: Stepper, rows: Rows, batch_tokens: int, group: Group) -> float:
     """Seconds of an optimizer step: the median of a few after the first, real ones."""
-    rows = ready.objective.rows
-    per_step = ready.recipe.training.batch_tokens // rows.context  # type: ignore[operator]
+    per_step = batch_tokens // rows.context
     first, count = local_rows(per_step, group)
     times: list[float] = []
     while len(times) <= TIMED_STEPS:
         begun = time.perf_counter()
-        ready.stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0)
+        stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0)
         times.append(time.perf_counter() - begun)
-        if sum(times) > 30 and len(times) > 1:
+        if sum(times) > MOST_TIMING and len(times) > 1:
             break
     return median(times[1:])
 

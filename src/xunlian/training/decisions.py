@@ -13,11 +13,12 @@ from xunlian.console import say, warn
 from xunlian.errors import InputError
 from xunlian.machine.features import Machine, available_cores, available_memory
 from xunlian.machine.memory import predict_training_memory
+from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
 from xunlian.models.losses import CHUNK_LOGITS
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
-from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import Recipe, Training
 from xunlian.training.checkpoint import random_state, restore_random_state
 from xunlian.training.objectives import Rows
 from xunlian.training.parallel import Group, local_rows
@@ -77,6 +78,24 @@ def decide(
     memory = memory_of(recipe, vocab_size, group, compiled=training.compile != "off")
     _check_memory(memory, group)
     return Decided(recipe, rates, memory, tuple(notes))
+
+
+def apply_tuned(
+    recipe: Recipe, asked: Training, vocab_size: int, machine: Machine, group: Group
+) -> tuple[Recipe, str | None]:
+    """What `xunlian tune` found for this network here, where the recipe `asked` for nothing."""
+    shape = shape_of(recipe.model)
+    key = profile_key(machine, recipe.model, shape, vocab_size, str(group.device))
+    tuned = tuned_settings(key)
+    gain = tuned.pop("gain", 1.0)
+    tuned = {name: v for name, v in tuned.items() if getattr(asked, name, 0) in (None, "auto")}
+    if not tuned:
+        return recipe, None
+    if "threads" in tuned:
+        torch.set_num_threads(tuned["threads"])
+    training = recipe.training.model_copy(update=tuned)
+    words = ", ".join(f"{name} {value}" for name, value in tuned.items())
+    return recipe.model_copy(update={"training": training}), f"Tuned here: {words} ({gain:.2f}x)."
 
 
 def default_threads() -> int:

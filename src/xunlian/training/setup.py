@@ -72,8 +72,11 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         machine=machine,
         group=group,
     )
-    recipe = decided.recipe
-    for note in decided.notes:
+    recipe, tuned = decisions.apply_tuned(
+        decided.recipe, recipe.training, corpus.vocab_size, machine, group
+    )
+    found = [*decided.notes, tuned] if tuned else [*decided.notes]
+    for note in found:
         decisions.tell(note, group)
     objective = objective_of(recipe, corpus)
     for note in objective.notes:
@@ -92,7 +95,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         stepper, objective.rows, clock, recipe.training.compile, machine, micro_batches
     )
     compiled = bool(group.from_lead(float(compiled))[0])
-    notes = [*decided.notes, *objective.notes, f"{reason[0].upper()}{reason[1:]}."]
+    notes = [*found, *objective.notes, f"{reason[0].upper()}{reason[1:]}."]
     decisions.tell(notes[-1], group)
     compile_seconds = 0.0
     if compiled:

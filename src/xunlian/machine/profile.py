@@ -1,0 +1,66 @@
+"""What `xunlian tune` found to be fastest here, kept for `train` in one JSON file of the user.
+
+An entry is for one network on one machine with one version of PyTorch; for others it says nothing.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+from xunlian.console import warn
+from xunlian.files import atomic_write
+from xunlian.machine.features import Machine
+from xunlian.recipe.recurrent_size import RecurrentShape
+from xunlian.recipe.settings import Model
+from xunlian.recipe.size import Shape
+
+
+def profile_path() -> Path:
+    """$XDG_CACHE_HOME/xunlian/tuned.json, by default in ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "xunlian" / "tuned.json"
+
+
+def profile_key(
+    machine: Machine, model: Model, shape: Shape | RecurrentShape, vocab_size: int, device: str
+) -> str:
+    """All that decides how fast a step is, beside what is tuned."""
+    network = {"family": model.family, "architecture": model.architecture, **vars(shape)}
+    parts = {
+        "processor": machine.processor,
+        "cores": machine.cores,
+        "device": device,
+        "torch": torch.__version__,
+        "context": model.context,
+        "vocab_size": vocab_size,
+        **network,
+    }
+    return ", ".join(f"{name}={value}" for name, value in parts.items() if value is not None)
+
+
+def tuned_settings(key: str) -> dict[str, Any]:
+    """Settings of the [training] table that were fastest, and `gain` over the defaults; or {}."""
+    found = _read().get(key, {})
+    return found if isinstance(found, dict) else {}
+
+
+def keep_tuned(key: str, settings: dict[str, Any]) -> None:
+    path = profile_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(orjson.dumps({**_read(), key: settings}, option=orjson.OPT_INDENT_2))
+
+
+def _read() -> dict[str, Any]:
+    path = profile_path()
+    try:
+        profile = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, orjson.JSONDecodeError) as error:
+        warn(f"The machine profile '{path}' cannot be read ({error}); defaults are used.")
+        return {}
+    return profile if isinstance(profile, dict) else {}

@@ -1,0 +1,108 @@
+"""Tuning: the search keeps what is faster, and training uses it where the recipe leaves it open."""
+
+import json
+
+import pytest
+from brief import RATES, train
+from conftest import TINY
+
+import xunlian
+from xunlian.cli import main
+from xunlian.machine.profile import profile_path
+from xunlian.studies import tune
+from xunlian.studies.tune import search
+from xunlian.training import decisions
+
+START = {"attention": "matmul", "micro_batch_tokens": 4096, "threads": 2}
+CHOICES = {
+    "attention": ["matmul", "sdpa"],
+    "micro_batch_tokens": [2048, 8192, 1024],
+    "threads": [1],
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def made_up(seconds):
+    """A machine whose steps take what `seconds` says, and the settings it was tried with."""
+    tried = []
+
+    def trial(settings):
+        tried.append(settings)
+        return seconds(settings)
+
+    return trial, tried
+
+
+def test_each_setting_is_tried_on_the_best_so_far():
+    def seconds(s):
+        small = s["micro_batch_tokens"] < 4096
+        return {
+            ("matmul", False): 1.0,
+            ("matmul", True): 1.2,
+            ("sdpa", False): 0.9,
+            ("sdpa", True): 0.5,
+        }[s["attention"], small]
+
+    trial, tried = made_up(seconds)
+    found = search(START, CHOICES, trial)
+    assert found.settings == {"attention": "sdpa", "micro_batch_tokens": 2048}
+    assert found.gain == pytest.approx(2.0)
+    assert {**START, "attention": "sdpa", "micro_batch_tokens": 8192} in tried
+
+
+def test_what_is_faster_by_less_than_the_noise_is_not_kept():
+    trial, _ = made_up(lambda s: 0.99 if s["threads"] == 1 else 1.0)
+    assert search(START, CHOICES, trial).settings == {}
+
+
+def test_what_the_turns_do_not_confirm_is_not_kept():
+    """The first trial of the defaults was disturbed."""
+    times = iter([9.0])
+    trial, tried = made_up(lambda s: next(times, 1.0))
+    found = search(START, CHOICES, trial)
+    assert found.settings == {} and found.gain == 1.0
+    assert tried[-2:] == [START, {**START, "attention": "sdpa"}]
+
+
+def test_training_uses_what_was_found_where_the_recipe_leaves_it_open(
+    tiny_corpus, tmp_path, monkeypatch
+):
+    def measured(recipe, corpus, group, settings):
+        return 0.5 if settings["micro_batch_tokens"] == 256 else 1.0
+
+    monkeypatch.setattr(tune, "_measure", measured)
+    found = xunlian.tune(xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY])
+    assert found["settings"] == {"micro_batch_tokens": 256} and found["gain"] == pytest.approx(2)
+    settings = [f"corpus.path={tiny_corpus}", *TINY, "training.budget=2 steps"]
+    run = xunlian.train(xunlian.Recipe(), settings, out=tmp_path / "tuned")
+    assert run.recipe.training.micro_batch_tokens == 256
+    assert "Tuned here: micro_batch_tokens 256 (2.00x)." in run.facts()["notes"]
+    asked = [*settings, "training.micro_batch_tokens=512"]
+    run = xunlian.train(xunlian.Recipe(), asked, out=tmp_path / "asked")
+    assert run.recipe.training.micro_batch_tokens == 512
+    other = [*settings, "model.width=96"]
+    run = xunlian.train(xunlian.Recipe(), other, out=tmp_path / "other")
+    assert not any("Tuned" in note for note in run.facts()["notes"])
+
+
+def test_real_trials_leave_a_profile(tiny_corpus, capsys, monkeypatch):
+    monkeypatch.setattr(tune, "TURNS", 1)
+    arguments = ["tune", "small", f"corpus.path={tiny_corpus}", *TINY, "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["defaults"]["micro_batch_tokens"] == 512 and found["step_seconds"] > 0
+    assert set(found["settings"]) <= {"attention", "micro_batch_tokens"}  # TINY fixes the rest
+    (kept,) = json.loads(profile_path().read_text()).values()
+    assert kept == {**found["settings"], "gain": round(found["gain"], 3)}
+
+
+def test_a_damaged_profile_is_passed_over_with_a_warning(tiny_corpus, tmp_path, capsys):
+    profile_path().parent.mkdir(parents=True)
+    profile_path().write_text("{broken")
+    train(tiny_corpus, tmp_path / "run", "training.budget=1 steps")
+    assert "cannot be read" in capsys.readouterr().err
