@@ -126,7 +126,7 @@ def _shorten_comparisons(monkeypatch) -> None:
         return compare(recipe, [*overrides, "corpus.val=0.005"], **options)
 
     monkeypatch.setattr(xunlian.commands.compare, "compare", short)
-    monkeypatch.setattr(studies, "train_in_child", train_here)
+    monkeypatch.setattr(child, "train_in_child", train_here)
     monkeypatch.setattr(studies, "PROBE_STEPS", 1)
     monkeypatch.setattr(probe, "BATCH_TOKENS", 64)
     monkeypatch.setattr(probe, "DISTANCES", (2, 4))

@@ -29,7 +29,7 @@ def train_here(arguments):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
-    monkeypatch.setattr(compare, "train_in_child", train_here)
+    monkeypatch.setattr(child, "train_in_child", train_here)
     monkeypatch.setattr(compare, "PROBE_STEPS", 2)
     for name, value in {
         "DISTANCES": (2, 4),
@@ -120,10 +120,10 @@ def test_a_training_that_saved_nothing_begins_anew(tiny_corpus, tmp_path, monkey
         (path / "recipe.toml").write_text("")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare, "train_in_child", killed)
+    monkeypatch.setattr(child, "train_in_child", killed)
     with pytest.raises(KeyboardInterrupt):
         run_compare(tiny_corpus, out, families="lstm", probe=False)
-    monkeypatch.setattr(compare, "train_in_child", train_here)
+    monkeypatch.setattr(child, "train_in_child", train_here)
     result = run_compare(tiny_corpus, out, families="lstm", probe=False)
     assert result["runs"][0]["steps"] == 4
 
@@ -243,7 +243,7 @@ def test_a_child_that_cannot_train_is_an_error_here():
 
 @pytest.mark.slow
 def test_children_train_within_their_time(tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "train_in_child", child.train_in_child)
+    monkeypatch.setattr(child, "train_in_child", child.train_in_child)
     result = run_compare(
         tiny_corpus, tmp_path / "compared", families="transformer", budget="30s", probe=False
     )

@@ -10,7 +10,9 @@ import xunlian
 from xunlian.cli import main
 from xunlian.errors import InputError
 from xunlian.machine.accelerators import parse_accelerator
+from xunlian.studies import child, scaling
 from xunlian.studies.plan import advice
+from xunlian.studies.scaling import extrapolate
 from xunlian.training import decisions
 
 LARGE = [
@@ -126,3 +128,48 @@ def test_a_card_may_be_counted():
     assert (name, card.bf16, count) == ("a100", 312e12, 4)
     with pytest.raises(InputError):
         parse_accelerator("h100:0")
+
+
+def test_the_forecast_trains_three_parts_and_stands_between_two_laws(
+    tiny_corpus, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    trained = []
+
+    def train_here(arguments):
+        trained.append(arguments)
+        child.raise_for(main(["train", *arguments]), arguments)
+
+    monkeypatch.setattr(child, "train_in_child", train_here)
+    monkeypatch.setattr(scaling, "FEWEST_STEPS", 2)
+    settings = [f"corpus.path={tiny_corpus}", *TINY, "training.budget=64 steps"]
+    (plan,) = xunlian.plan(xunlian.Recipe(), settings, fit=True)
+    forecast = plan["forecast"]
+    assert forecast["tokens"] == [1024, 2048, 4096]
+    assert forecast["loss"] < forecast["losses"][-1] < forecast["losses"][0]
+    assert forecast["error"] > 0
+    # The same call keeps what is there.
+    assert xunlian.plan(xunlian.Recipe(), settings, fit=True)[0]["forecast"] == forecast
+    assert len(trained) == 3
+
+
+def test_extrapolation_is_exact_for_both_laws():
+    power = tuple(6.0 * 2.0 ** (-0.1 * k) for k in range(3))
+    found = extrapolate(power, 3)  # no floor: both laws say the same
+    assert found.loss == pytest.approx(6.0 * 2.0**-0.5) and found.error < 1e-9
+    floored = tuple(2.0 + 3.0 * 2.0 ** (-0.5 * k) for k in range(3))
+    found = extrapolate(floored, 3)
+    truth = 2.0 + 3.0 * 2.0**-2.5
+    assert found.loss + found.error == pytest.approx(truth)  # the floor is the upper end
+    assert found.loss - found.error == pytest.approx(floored[2] * (floored[2] / floored[0]) ** 1.5)
+
+
+def test_losses_that_do_not_fall_give_the_last_one_and_a_wide_error():
+    found = extrapolate((3.0, 3.1, 3.05), 3)
+    assert found.loss == 3.05 and found.error == pytest.approx(0.15)
+
+
+def test_a_short_training_is_not_forecast(tiny_corpus, capsys):
+    settings = [f"corpus.path={tiny_corpus}", *TINY, "training.budget=64 steps"]
+    assert main(["plan", "small", *settings, "--fit"]) == 2
+    assert "short enough to try" in capsys.readouterr().err.splitlines()[-1]

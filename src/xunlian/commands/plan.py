@@ -18,6 +18,7 @@ def plan(
     *,
     gpu: Sequence[str] = (),
     price: float | None = None,
+    fit: bool = False,
     started: float | None = None,
 ) -> list[dict[str, Any]]:
     """Data, time, memory and cost of a training; nothing is trained.
@@ -31,11 +32,14 @@ def plan(
         overrides: 'key=value', such as 'model.size=124m'.
         gpu: cards to plan for instead of this machine, such as 'h100' or 'a100:8'.
         price: of one card, or of this machine, for an hour; fills in `cost`.
+        fit: also train three small parts of it (7/32 of the whole, in runs/plan-<recipe>, to be
+            gone on with by the same call) and extrapolate to the loss at its end.
         started: when this process began (time.time()), which counts as start-up; default now.
 
     Returns:
         A plan for each of `gpu`, or the one for this machine: device, seconds, steps, tokens,
-        tokens_per_second, mfu, memory by part in bytes, parameters, optimal_tokens, advice, ...
+        tokens_per_second, mfu, memory by part in bytes, parameters, advice, ...; with
+        `fit` also `forecast`: loss and error in nats, and the tokens and losses of the three.
 
     Raises:
         InputError: recipe, corpus and machine do not go together, or a card is not known.
@@ -46,6 +50,7 @@ def plan(
     from xunlian.errors import InputError
     from xunlian.recipe.load import load_recipe, recipe_name
     from xunlian.studies.plan import advice, plan_for_card, plan_here
+    from xunlian.studies.scaling import forecast
     from xunlian.training.parallel import join_group
 
     name, wanted = recipe_name(recipe), load_recipe(recipe, overrides)
@@ -54,6 +59,8 @@ def plan(
         raise InputError("`xunlian plan` is one process; call it without torchrun.")
     if price is not None and price < 0:
         raise InputError(f"--price {price:g}: a price is not negative.")
+    if fit and gpu:
+        raise InputError("--fit trains on this machine; leave out --gpu.")
     if gpu:
         vocab_size, tokens = wanted.tokenizer.vocab_size or DEFAULT_VOCAB_SIZE, None
         if wanted.corpus.path or wanted.corpus.sources:
@@ -65,6 +72,14 @@ def plan(
     else:
         corpus = recipe_corpus(wanted, name, group)
         plans = [plan_here(wanted, corpus, group, started or time.time())]
+    if fit:
+        table = wanted.corpus.model_copy(update={"path": str(corpus.path)})
+        plans[0]["forecast"] = forecast(
+            wanted.model_copy(update={"corpus": table}),
+            plans[0]["steps"],
+            plans[0]["batch_tokens"],
+            Path("runs") / f"plan-{name}",
+        )
     for each in plans:
         each["advice"] = advice(each)
         if price is not None:
@@ -93,6 +108,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price", metavar="P", type=float, help="of this machine or of one card, for an hour"
     )
+    parser.add_argument(
+        "--fit",
+        action="store_true",
+        help="also train 1/32, 1/16 and 1/8 of it, and say which loss to expect at the end",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -104,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.overrides,
         gpu=arguments.gpu,
         price=arguments.price,
+        fit=arguments.fit,
         started=process_start(),
     )
     if arguments.json:
@@ -141,6 +162,9 @@ def _text(plan: dict[str, Any]) -> str:
     }
     if "cost" in plan:
         rows["cost"] = f"{plan['cost']:,.2f}"
+    if "forecast" in plan:
+        forecast = plan["forecast"]
+        rows["loss"] = f"{forecast['loss']:.3f} ± {forecast['error']:.3f} nats a token expected"
     lines = [f"{name:<10}{value}" for name, value in rows.items()]
     return "\n".join([*lines, *plan["advice"]]) + "\n"
 

@@ -12,7 +12,6 @@ the runs. Whatever is finished is kept, so a comparison that was stopped goes on
       compare.json .html .png
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 
 import xunlian
 from xunlian.console import progress, say
-from xunlian.errors import InputError, XunlianError
+from xunlian.errors import InputError
 from xunlian.evaluation.evaluate_pairs import evaluate_pairs
 from xunlian.files import read_json, write_json, write_text
 from xunlian.machine.features import available_cores
@@ -34,7 +33,7 @@ from xunlian.runs.folder import Run, lock_run, open_run
 from xunlian.runs.load import load_run
 from xunlian.shards.corpus import Corpus
 from xunlian.studies import probe as probes
-from xunlian.studies.child import train_in_child
+from xunlian.studies.child import train_once
 from xunlian.studies.equal import equal_recipes
 from xunlian.studies.positions import pair_positions, text_positions
 from xunlian.training.summary import val_scores
@@ -100,7 +99,7 @@ def compare_families(
             for family, (equal, _) in plan.items():
                 path = out / f"{family}-{seed}"
                 say(f"\n{path}")
-                _train_once(path, _with_seed(equal, seed), out / "recipes")
+                train_once(path, _with_seed(equal, seed), out / "recipes")
                 paths.append((family, seed, path))
         found = _probes(families, budget, first, out / "probe.json") if probe else []
         say("\nMeasuring ...")
@@ -205,24 +204,6 @@ def _open_folder(out: Path, recipe: Recipe) -> None:
 def _with_seed(recipe: Recipe, seed: int) -> Recipe:
     training = recipe.training.model_copy(update={"seed": seed})
     return recipe.model_copy(update={"training": training})
-
-
-def _train_once(path: Path, recipe: Recipe, recipes: Path) -> None:
-    """Train the run at `path`, go on with it, or leave it as it is when finished."""
-    if (path / "recipe.toml").is_file():
-        run = open_run(path)
-        if run.facts().get("finished"):
-            say("is finished already.")
-            return
-        if any(run.checkpoints.glob("step-*")):
-            train_in_child([str(path), "--resume"])
-            return
-        shutil.rmtree(path)  # it came to nothing that could be gone on with
-    file = recipes / f"{path.name}.toml"
-    write_text(file, to_toml(recipe))
-    train_in_child([str(file), "--out", str(path)])
-    if not open_run(path).facts().get("finished"):
-        raise XunlianError(f"The training in '{path}' has not finished. Give the command again.")
 
 
 def _probes(families: Sequence[str], budget: Budget, seed: int, file: Path) -> list[dict[str, Any]]:
