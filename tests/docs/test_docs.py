@@ -16,7 +16,9 @@ import pytest
 from conftest import ROOT, SAMPLES
 
 import xunlian.commands.compare
+import xunlian.commands.plan
 import xunlian.commands.train
+import xunlian.commands.tune
 from xunlian.cli import VERBS, main
 from xunlian.recipe.explain import explain
 from xunlian.studies import child, probe
@@ -27,6 +29,8 @@ RUNNING = [
     "README.zh.md",
     "docs/tutorial.md",
     "docs/tutorial.zh.md",
+    "docs/plan.md",
+    "docs/plan.zh.md",
     "docs/translate.md",
     "docs/translate.zh.md",
     "docs/why-transformers.md",
@@ -110,12 +114,19 @@ def desk(tmp_path, monkeypatch) -> Path:
         return train(recipe, overrides, resume=resume, **options)
 
     monkeypatch.setattr(xunlian.commands.train, "train", short)
-    _shorten_comparisons(monkeypatch)
+    _shorten_studies(monkeypatch)
     return tmp_path
 
 
-def _shorten_comparisons(monkeypatch) -> None:
+def _shorten_studies(monkeypatch) -> None:
     """Their trainings run in this process, where they are short, on little to validate."""
+    plan, tune = xunlian.commands.plan.plan, xunlian.commands.tune.tune
+
+    def short_plan(recipe, overrides=(), **options):
+        return plan(recipe, overrides if options["gpu"] else [*overrides, *TINY], **options)
+
+    monkeypatch.setattr(xunlian.commands.plan, "plan", short_plan)
+    monkeypatch.setattr(xunlian.commands.tune, "tune", lambda r, o: tune(r, [*o, *TINY]))
 
     def train_here(arguments):
         child.raise_for(main(["train", *arguments]), arguments)
