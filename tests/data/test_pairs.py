@@ -86,3 +86,20 @@ def test_plans_are_tight_and_whole(context):
     assert filled.max() <= context
     # No packing needs fewer rows than the fuller side does.
     assert plan.rows <= 1.25 * lengths.sum(axis=0).max() / context + 1
+
+
+def test_the_side_that_is_shorter_has_shorter_rows():
+    rng = np.random.default_rng(1)
+    sources, targets = rng.integers(100, 256, 500), rng.integers(10, 30, 500)
+    targets[7] = 61
+    plan = plan_rows(np.stack([sources, targets], axis=1), 256)
+    assert plan.widths == (256, 64)  # the longest fits
+    filled = np.add.reduceat(
+        np.stack([sources, targets], axis=1)[plan.order], plan.begins[:-1], axis=0
+    )
+    assert filled[:, 0].max() <= 256 and filled[:, 1].max() <= 64
+    assert np.array_equal(np.sort(plan.order), np.arange(500))
+    turned = plan_rows(np.stack([targets, sources], axis=1), 256)
+    assert turned.widths == (64, 256) and turned.rows == plan.rows
+    rows = rows_of([np.full(n, 9) for n in sources], [np.full(n, 9) for n in targets], 256)
+    assert [array.shape for array in rows.read(0, 3)] == [(3, 256)] * 2 + [(3, 64)] * 3
