@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from xunlian.decoding.packed import Function, product
 from xunlian.models.layers import RMSNorm
-from xunlian.models.recurrence import Advance, Recurrence
+from xunlian.models.recurrence import Recurrence, scan
 from xunlian.models.recurrent import RecurrentBlock, RecurrentModel
 
 READ_TOKENS = 8192  # prompt tokens in one forward pass
@@ -26,34 +26,25 @@ READ_TOKENS = 8192  # prompt tokens in one forward pass
 
 @dataclass(frozen=True)
 class RecurrentLayer:
-    """The functions of one layer, with their weights inside."""
+    """One layer with its weights made ready: `weights` as `scan` takes them."""
 
+    family: str
     norm: Function
-    input: Function
-    hidden: Function
-    advance: Advance
+    weights: list[Tensor]
 
     def __call__(self, x_LBD: Tensor, state_SBD: Tensor) -> tuple[Tensor, Tensor]:
         """x + recurrence(norm(x)), and the state after it."""
-        gates_LBG = self.input(self.norm(x_LBD))
-        h_BD, carried_BD = state_SBD[0].to(gates_LBG.dtype), state_SBD[-1]
-        outputs = []
-        for x_BG in gates_LBG.unbind():
-            h_BD, carried_BD, *_ = self.advance(x_BG, self.hidden(h_BD), carried_BD)
-            outputs.append(h_BD)
-        states = [h_BD.float(), carried_BD][-len(state_SBD) :]
-        return x_LBD + torch.stack(outputs).float(), torch.stack(states)
+        normed_LBD = self.norm(x_LBD).to(self.weights[0].dtype)
+        y_LBD, state_SBD = scan(self.family, normed_LBD, state_SBD, self.weights)
+        return x_LBD + y_LBD.float(), state_SBD
 
 
 def prepare_layer(block: RecurrentBlock, dtype: torch.dtype) -> RecurrentLayer:
     norm, gain = prepare_norm(block.norm)
     layer: Recurrence = block.recurrence
-    return RecurrentLayer(
-        norm,
-        product(layer.input.weight, layer.input.bias, gain, dtype),
-        product(layer.hidden.weight, layer.hidden.bias, None, dtype),
-        layer.advance,
-    )
+    by_input, *others = layer.weights(torch.float32)
+    weights = [weight.detach().to(dtype) for weight in (by_input * gain, *others)]
+    return RecurrentLayer(layer.family, norm, weights)
 
 
 def prepare_norm(norm: RMSNorm) -> tuple[Function, Tensor]:

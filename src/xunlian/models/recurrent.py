@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from xunlian.models.dropout import drop, dropout_bytes
 from xunlian.models.layers import Linear, RMSNorm
-from xunlian.models.recurrence import STATES, Advance, Recurrence, Retrace, initialize_layer
+from xunlian.models.recurrence import STATES, Recurrence, initialize_layer
 
 Family = Literal["rnn", "gru", "lstm"]
 NORM_EPSILON = 1e-6
@@ -46,10 +46,10 @@ class RecurrentConfig:
 class RecurrentBlock(nn.Module):
     """x + recurrence(norm(x)). (L, B, D) -> (L, B, D)"""
 
-    def __init__(self, family: Family, width: int, advance: Advance, retrace: Retrace):
+    def __init__(self, family: Family, width: int):
         super().__init__()
         self.norm = RMSNorm(width, NORM_EPSILON)
-        self.recurrence = Recurrence(family, width, width, advance, retrace)
+        self.recurrence = Recurrence(family, width, width)
 
     def forward(
         self, x_LBD: Tensor, state_SBD: Tensor | None, dropout: float
@@ -70,19 +70,17 @@ class RecurrentModel(nn.Module):
     def __init__(self, config: RecurrentConfig, dropout: float = 0.0):
         super().__init__()
         self.config, self.dropout = config, dropout
-        self.advance, self.retrace = Advance(config.family), Retrace(config.family)
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.layers = nn.ModuleList(
-            RecurrentBlock(config.family, config.width, self.advance, self.retrace)
-            for _ in range(config.depth)
+            RecurrentBlock(config.family, config.width) for _ in range(config.depth)
         )
         self.norm = RMSNorm(config.width, NORM_EPSILON)
         self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """What is compiled: the two small functions that all layers share."""
-        return [self.advance, self.retrace]
+        """What is compiled: nothing, the kernels are the library's."""
+        return []
 
     @property
     def head_weight(self) -> Tensor:

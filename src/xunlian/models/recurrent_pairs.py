@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xunlian.models.layers import Linear, RMSNorm
-from xunlian.models.recurrence import STATES, Advance, Recurrence, Retrace, initialize_layer
+from xunlian.models.recurrence import STATES, Recurrence, initialize_layer
 from xunlian.models.recurrent import (
     NORM_EPSILON,
     Family,
@@ -33,11 +33,11 @@ from xunlian.models.recurrent import (
 class BidirectionalBlock(nn.Module):
     """x + (forward, backward)(norm(x)), each half as wide. (S, B, D) -> (S, B, D)"""
 
-    def __init__(self, family: Family, width: int, advance: Advance, retrace: Retrace):
+    def __init__(self, family: Family, width: int):
         super().__init__()
         self.norm = RMSNorm(width, NORM_EPSILON)
-        self.onward = Recurrence(family, width, width // 2, advance, retrace)
-        self.backward_ = Recurrence(family, width, width // 2, advance, retrace)
+        self.onward = Recurrence(family, width, width // 2)
+        self.backward_ = Recurrence(family, width, width // 2)
 
     def forward(
         self, x_SBD: Tensor, turned_SB: Tensor, last_B: Tensor, dropout: float
@@ -86,27 +86,20 @@ class RecurrentPairModel(nn.Module):
         assert config.decoder_depth is not None and config.tied
         self.config, self.dropout = config, dropout
         family, width = config.family, config.width
-        self.advance, self.retrace = Advance(family), Retrace(family)
         self.embedding = nn.Embedding(config.vocab_size, width)
-        self.encoder = nn.ModuleList(
-            BidirectionalBlock(family, width, self.advance, self.retrace)
-            for _ in range(config.depth)
-        )
+        self.encoder = nn.ModuleList(BidirectionalBlock(family, width) for _ in range(config.depth))
         self.encoder_norm = RMSNorm(width, NORM_EPSILON)
         self.bridge = nn.ModuleList(
             Linear(width, STATES[family] * width) for _ in range(config.decoder_depth)
         )
-        self.decoder = nn.ModuleList(
-            RecurrentBlock(family, width, self.advance, self.retrace)
-            for _ in range(config.decoder_depth)
-        )
+        self.decoder = nn.ModuleList(RecurrentBlock(family, width) for _ in range(config.decoder_depth))
         self.attention = LuongAttention(width)
         self.norm = RMSNorm(width, NORM_EPSILON)
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """What is compiled: the two small functions that all layers share."""
-        return [self.advance, self.retrace]
+        """What is compiled: nothing, the kernels are the library's."""
+        return []
 
     @property
     def head_weight(self) -> Tensor:
