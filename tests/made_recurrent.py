@@ -1,10 +1,10 @@
-"""Small recurrent networks made by hand, and the same mathematics one cell at a time."""
+"""Small recurrent networks made by hand, and the same mathematics one token at a time."""
 
 import torch
-from torch import nn
+from torch.nn import functional as F
 
 from xunlian.models import recurrent, recurrent_pairs
-from xunlian.models.recurrence import GATES
+from xunlian.models.recurrence import GATES, STATES
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 
@@ -26,20 +26,35 @@ def randomized(family, pairs=False, seed=7, width=24, depth=2, tied=True):
     return model.eval()
 
 
-def cell_of(layer):
-    """The library's cell with the weights of `layer`, in float64."""
-    kind = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}[layer.family]
-    cell = kind(layer.input.in_features, layer.width).double()
-    with torch.no_grad():
-        cell.weight_ih.copy_(layer.input.weight)
-        cell.weight_hh.copy_(layer.hidden.weight)
-        cell.bias_ih.copy_(layer.input.bias)
-        cell.bias_hh.copy_(
-            layer.hidden.bias
-            if layer.hidden.bias is not None
-            else torch.zeros(GATES[layer.family] * layer.width)
-        )
-    return cell
+def by_the_equations(layer):
+    """(x (L, B, inputs), state (S, B, D)) -> (h of every step, state): `layer` in float64, token
+    by token, each gate as its paper writes it."""
+
+    def run(x_LBD, state_SBD):
+        h, c, outputs = state_SBD[0], state_SBD[-1], []
+        for x_BD in x_LBD:
+            h, c = _cell(layer, x_BD, h, c)
+            outputs.append(h)
+        return torch.stack(outputs), torch.stack([h, c][: len(state_SBD)])
+
+    return run
+
+
+def _cell(layer, x, h, c):
+    gates = GATES[layer.family]
+    from_x = F.linear(x, layer.input.weight.double(), layer.input.bias.double()).chunk(gates, -1)
+    bias = None if layer.hidden.bias is None else layer.hidden.bias.double()
+    from_h = F.linear(h, layer.hidden.weight.double(), bias).chunk(gates, -1)
+    if layer.family == "gru":
+        reset, update = (torch.sigmoid(from_x[n] + from_h[n]) for n in (0, 1))
+        new = torch.tanh(from_x[2] + reset * from_h[2])
+        return (1 - update) * new + update * h, c
+    sums = [a + b for a, b in zip(from_x, from_h, strict=True)]
+    if layer.family == "rnn":
+        return torch.tanh(sums[0]), c
+    let_in, keep, show = (torch.sigmoid(sums[n]) for n in (0, 1, 3))
+    c = keep * c + let_in * torch.tanh(sums[2])
+    return show * torch.tanh(c), c
 
 
 class SlowModel:
@@ -47,7 +62,7 @@ class SlowModel:
 
     def __init__(self, model):
         self.model = model
-        self.cells = [cell_of(layer.recurrence) for layer in model.layers]
+        self.layers = [by_the_equations(layer.recurrence) for layer in model.layers]
         self.embedding = model.embedding.weight.detach().double().requires_grad_()
         self.state = None
 
@@ -59,21 +74,16 @@ class SlowModel:
         """(B, L, V), going on from `state`."""
         config, found = self.model.config, []
         if self.state is None:
-            zero = torch.zeros(len(tokens_BL), config.width, dtype=torch.double)
-            both = (zero, zero) if config.family == "lstm" else zero
-            self.state = [both] * config.depth
+            shape = STATES[config.family], len(tokens_BL), config.width
+            self.state = [torch.zeros(shape, dtype=torch.double)] * config.depth
         for tokens_B in tokens_BL.unbind(1):
             x = self.embedding[tokens_B]
-            for number, (layer, cell) in enumerate(zip(self.model.layers, self.cells, strict=True)):
-                self.state[number] = cell(self.norm(layer.norm, x), self.state[number])
-                new = self.state[number]
-                x = x + (new[0] if config.family == "lstm" else new)
+            for number, (layer, run) in enumerate(zip(self.model.layers, self.layers, strict=True)):
+                y, self.state[number] = run(self.norm(layer.norm, x)[None], self.state[number])
+                x = x + y[0]
             found.append(self.norm(self.model.norm, x) @ self.embedding.t())
         return torch.stack(found, 1)
 
     def cut(self):
         """No gradient goes back over the state."""
-        self.state = [
-            tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
-            for state in self.state
-        ]
+        self.state = [state.detach() for state in self.state]
