@@ -3,8 +3,9 @@
 Notable ideas:
 - What it remembers is a state of one size, so a token costs the same however long the text is, and
   no window has to slide: `context` is without end.
-- As in engine.py: matrices packed once, gains of norms multiplied into what follows them, and in
-  bf16 only what is read much: norms, the residual stream and what is carried stay in fp32.
+- As in engine.py: gains of norms multiplied into what follows them, and in bf16 only what is read
+  much: norms and the residual stream stay in fp32. The layers are those of training: a prompt goes
+  through the library's fused loop.
 
 Shapes: B rows, L length, D width, N layers, S tensors of state, V vocabulary.
 """
@@ -42,9 +43,7 @@ class RecurrentLayer:
 def prepare_layer(block: RecurrentBlock, dtype: torch.dtype) -> RecurrentLayer:
     norm, gain = prepare_norm(block.norm)
     layer: Recurrence = block.recurrence
-    by_input, *others = layer.weights(torch.float32)
-    weights = [weight.detach().to(dtype) for weight in (by_input * gain, *others)]
-    return RecurrentLayer(layer.family, norm, weights)
+    return RecurrentLayer(layer.family, norm, [w.detach() for w in layer.weights(dtype, gain)])
 
 
 def prepare_norm(norm: RMSNorm) -> tuple[Function, Tensor]:

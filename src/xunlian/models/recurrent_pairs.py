@@ -92,7 +92,9 @@ class RecurrentPairModel(nn.Module):
         self.bridge = nn.ModuleList(
             Linear(width, STATES[family] * width) for _ in range(config.decoder_depth)
         )
-        self.decoder = nn.ModuleList(RecurrentBlock(family, width) for _ in range(config.decoder_depth))
+        self.decoder = nn.ModuleList(
+            RecurrentBlock(family, width) for _ in range(config.decoder_depth)
+        )
         self.attention = LuongAttention(width)
         self.norm = RMSNorm(width, NORM_EPSILON)
 
