@@ -76,9 +76,9 @@ def _documents(
     """The first texts and their tokens."""
     from itertools import islice
 
-    from xunlian.tokenizer.tokenizer import load_tokenizer
+    from xunlian.tokenizer.sides import load_sides
 
-    tokenizer, stream = load_tokenizer(corpus.path), corpus.stream(split, column)
+    tokenizer, stream = load_sides(corpus.path).of(column), corpus.stream(split, column)
     return [
         (tokenizer.decode(stream.read(start, min(stop, start + SHOWN_TOKENS))), stop - start)
         for start, stop in islice(stream.spans(), show)

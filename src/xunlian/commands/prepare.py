@@ -252,7 +252,8 @@ def _summarize(corpus: "Corpus") -> None:
     if fertility["chinese_tokens_per_character"]:
         parts.append(f"{fertility['chinese_tokens_per_character']:.2f} a Chinese character")
     say(
-        f"Vocabulary {corpus.vocab_size:,} ({card['tokenizer']['kind']}); tokens: "
+        f"Vocabulary {corpus.vocab_size:,} ({card['tokenizer']['kind']}"
+        f"{', one for each side' if card['tokenizer'].get('separate') else ''}); tokens: "
         f"{', '.join(parts)}"
     )
     say(

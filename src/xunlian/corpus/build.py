@@ -34,6 +34,7 @@ from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
+from xunlian.tokenizer.sides import Sides
 from xunlian.tokenizer.train import KINDS
 
 _BATCH_CHARACTERS = 500_000  # what a worker gets at once
@@ -86,7 +87,7 @@ def build_corpus(
             train = read_documents(sources, corpus, counts, advance)
             val = read_documents(val_sources, corpus, counts, advance)
             batches = in_batches(_sampled(_assign(train, found, changes), _as_val(val), val_sample))
-            for parts, changed in encode_all(batches, model, folder, dtype, workers):
+            for parts, changed in encode_all(batches, Sides(model, model), folder, dtype, workers):
                 changes.update(changed)
                 for split, part in parts.items():
                     writers[split].write(part.tokens, part.lengths, part.starts)
@@ -120,7 +121,7 @@ def build_corpus(
                     "end_id": model.end_id,
                     "fingerprint": model.fingerprint,
                 },
-                "fertility": overall(splits) | fertility(measured, model),
+                "fertility": overall(splits) | fertility((measured, model)),
                 "dtype": dtype.name,
             },
         )

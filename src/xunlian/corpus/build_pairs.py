@@ -1,7 +1,7 @@
 """Files of pairs in, corpus folder out: the whole preparation, in two passes over the text.
 
 1. Read, clean and judge every pair once: note which stay, and keep a bounded sample of both sides
-   for one joint tokenizer.
+   for one joint tokenizer, or for one of each side.
 2. Read them again: encode in several processes, write a column of shards for each side.
 
 Document number i of the column 'source' belongs to document i of the column 'target'. Memory is
@@ -13,6 +13,7 @@ the number of workers. The folder appears whole or not at all.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from xunlian.corpus.build import FERTILITY_BYTES, head, in_batches, overall
 from xunlian.corpus.encode import Sequenced
 from xunlian.corpus.fertility import fertility
 from xunlian.corpus.pair_clean import REASONS
-from xunlian.corpus.pair_survey import find_reading, kept_pairs, size, survey_pairs
+from xunlian.corpus.pair_survey import PairSurvey, find_reading, kept_pairs, size, survey_pairs
 from xunlian.corpus.pairs import Pair, PairSource
 from xunlian.corpus.sample import Sampler, texts
 from xunlian.corpus.vocabulary import make_tokenizer
@@ -30,9 +31,12 @@ from xunlian.corpus.workers import choose_workers, encode_all
 from xunlian.errors import InputError
 from xunlian.files import atomic_folder, write_json
 from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
+from xunlian.tokenizer.sides import Sides, side_by_side
+from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.train import KINDS
 
 COLUMNS = ("source", "target")
@@ -60,17 +64,19 @@ def build_pair_corpus(
     reading = find_reading(recipe)
     with atomic_folder(out) as folder:
         found = survey_pairs(reading)
-        model = make_tokenizer(
-            recipe.tokenizer, lambda: texts(found.sample.excerpts()), found.bytes, pad=True
-        )
-        seen = list(head(texts(found.sample.excerpts())))
-        found.sample = Sampler(0)  # frees it
-        model.save(folder)
-        dtype = token_dtype(model.vocab_size)
-        workers = workers or choose_workers(found.bytes)
+        tokenizers = _make_tokenizers(recipe.tokenizer, found)
+        samples = found.samples if tokenizers.separate else found.samples[:1]
+        seen = [
+            (list(head(_texts(sample))), tokenizer)
+            for sample, tokenizer in zip(samples, tokenizers, strict=False)
+        ]
+        del found.samples, samples  # their text is not needed any more
+        tokenizers.save(folder)
+        dtype = token_dtype(tokenizers.vocab_size)
+        workers = workers or choose_workers(sum(found.bytes))
         changes: Counter[str] = Counter()
         totals = {f"{split}.{column}": Counter[str]() for split in SPLITS for column in COLUMNS}
-        val_sample = Sampler(FERTILITY_BYTES)
+        val_samples = {column: Sampler(FERTILITY_BYTES) for column in COLUMNS}
         with ExitStack() as stack:
             writers = {
                 name: stack.enter_context(
@@ -86,8 +92,8 @@ def build_pair_corpus(
                 bar.advance(task, amount)
 
             pairs = kept_pairs(reading, found, changes, advance)
-            batches = in_batches(_both_sides(pairs, val_sample))
-            for parts, _ in encode_all(batches, model, folder, dtype, workers):
+            batches = in_batches(_both_sides(pairs, val_samples))
+            for parts, _ in encode_all(batches, tokenizers, folder, dtype, workers):
                 for name, part in parts.items():
                     writers[name].write(part.tokens, part.lengths, part.starts)
                     totals[name].update(part.counts)
@@ -100,7 +106,12 @@ def build_pair_corpus(
         }
         if reading.val and not splits["val"]["pairs"]:
             raise InputError(f"'{reading.val[0].name}' has no pair to validate on.")
-        measured = list(texts(val_sample.excerpts())) or seen
+        measured = [
+            (list(texts(val_samples[column].excerpts())), tokenizers.of(column))
+            for column in COLUMNS
+        ]
+        if not any(lines for lines, _ in measured):
+            measured = seen
         write_json(
             folder / CARD,
             {
@@ -121,24 +132,53 @@ def build_pair_corpus(
                 "splits": splits,
                 "tokenizer": {
                     "kind": recipe.tokenizer.kind if recipe.tokenizer.kind in KINDS else "given",
-                    "vocab_size": model.vocab_size,
-                    "end_id": model.end_id,
-                    "pad_id": model.end_id if model.pad_id is None else model.pad_id,
-                    "fingerprint": model.fingerprint,
+                    "separate": tokenizers.separate,
+                    "vocab_size": tokenizers.vocab_size,
+                    "end_id": tokenizers.source.end_id,
+                    "pad_id": _pad_id(tokenizers.source),
+                    "fingerprint": tokenizers.fingerprint,
                 },
-                "fertility": overall(splits) | fertility(measured, model),
+                "fertility": overall(splits) | fertility(*measured),
                 "dtype": dtype.name,
             },
         )
     return open_corpus(out)
 
 
-def _both_sides(pairs: Iterable[tuple[str, Pair]], val_sample: Sampler) -> Iterator[Sequenced]:
+def _make_tokenizers(settings: TokenizerSettings, found: PairSurvey) -> Sides:
+    """One for both sides, or one for each."""
+    if not settings.separate:
+        sample = partial(_texts, found.samples[0])
+        both = make_tokenizer(settings, sample, sum(found.bytes), pad=True)
+        return Sides(both, both)
+    if settings.kind not in KINDS:
+        raise InputError(
+            f"tokenizer.separate = true makes two tokenizers, but tokenizer.kind = "
+            f"'{settings.kind}' names one. Leave one of them out."
+        )
+    source, target = (
+        make_tokenizer(settings, partial(_texts, sample), size, pad=True)
+        for sample, size in zip(found.samples, found.bytes, strict=True)
+    )
+    return side_by_side(source, target)
+
+
+def _texts(sample: Sampler) -> Iterator[str]:
+    return texts(sample.excerpts())
+
+
+def _pad_id(tokenizer: Tokenizer) -> int:
+    return tokenizer.end_id if tokenizer.pad_id is None else tokenizer.pad_id
+
+
+def _both_sides(
+    pairs: Iterable[tuple[str, Pair]], val_samples: dict[str, Sampler]
+) -> Iterator[Sequenced]:
     """Each side on its way to its column, one sequence each."""
     for split, pair in pairs:
         for column, text in zip(COLUMNS, pair, strict=True):
             if split == "val":
-                val_sample.add(text)
+                val_samples[column].add(text)
             yield Sequenced(text, f"{split}.{column}", first=True, last=True)
 
 

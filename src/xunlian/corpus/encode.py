@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xunlian.corpus.clean import clean, count_words
-from xunlian.tokenizer.tokenizer import Tokenizer
+from xunlian.tokenizer.sides import Sides
 
 
 class Sequenced(NamedTuple):
@@ -35,12 +35,16 @@ class Encoded:
 
 
 def encode(
-    batch: Sequence[Sequenced], tokenizer: Tokenizer, dtype: np.dtype
+    batch: Sequence[Sequenced], tokenizers: Sides, dtype: np.dtype
 ) -> tuple[dict[str, Encoded], Counter[str]]:
-    """({split: its sequences}, what cleaning changed). Documents end with the end token."""
+    """({split: its sequences}, what cleaning changed). Documents end with the end token.
+
+    A split of pairs is named with its column, as 'train.target'.
+    """
     changes: Counter[str] = Counter()
     parts: dict[str, Encoded] = {}
     for split in sorted({item.split for item in batch}):
+        tokenizer = tokenizers.of(split.partition(".")[2])
         items = [item for item in batch if item.split == split]
         texts = [clean(item.text, changes) for item in items]
         sequences = tokenizer.encode_batch(texts)

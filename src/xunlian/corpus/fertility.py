@@ -10,29 +10,39 @@ from xunlian.corpus.clean import count_han
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 
-def fertility(texts: Iterable[str], tokenizer: Tokenizer) -> dict[str, Any]:
-    """Tokens per unit, by script, over the lines of `texts`.
+def fertility(*parts: tuple[Iterable[str], Tokenizer]) -> dict[str, Any]:
+    """Tokens per unit, by script, over the lines of texts, each part with its tokenizer.
 
     A line counts as Chinese when at least half of its letters are Han or Kana, and as English
     (any script with spaces) when fewer than a tenth are. A script that does not occur is None.
     """
-    lines: dict[str, list[str]] = {"chinese": [], "english": []}
+    characters = words = chinese_tokens = english_tokens = 0
+    for texts, tokenizer in parts:
+        chinese, english = _by_script(texts)
+        characters += sum(map(len, chinese))
+        words += sum(len(line.split()) for line in english)
+        chinese_tokens += _tokens(chinese, tokenizer)
+        english_tokens += _tokens(english, tokenizer)
+    return {
+        "chinese_tokens_per_character": _ratio(chinese_tokens, characters),
+        "chinese_characters_measured": characters,
+        "english_tokens_per_word": _ratio(english_tokens, words),
+        "english_words_measured": words,
+    }
+
+
+def _by_script(texts: Iterable[str]) -> tuple[list[str], list[str]]:
+    chinese: list[str] = []
+    english: list[str] = []
     for text in texts:
         for line in text.split("\n"):
             han = count_han(line)
             letters = sum(map(str.isalpha, line))
             if letters and han >= 0.5 * letters:
-                lines["chinese"].append(line)
+                chinese.append(line)
             elif letters and han < 0.1 * letters:
-                lines["english"].append(line)
-    characters = sum(len(line) for line in lines["chinese"])
-    words = sum(len(line.split()) for line in lines["english"])
-    return {
-        "chinese_tokens_per_character": _ratio(_tokens(lines["chinese"], tokenizer), characters),
-        "chinese_characters_measured": characters,
-        "english_tokens_per_word": _ratio(_tokens(lines["english"], tokenizer), words),
-        "english_words_measured": words,
-    }
+                english.append(line)
+    return chinese, english
 
 
 def _tokens(lines: list[str], tokenizer: Tokenizer) -> int:

@@ -76,14 +76,15 @@ class PairSurvey:
 
     Attributes:
         verdicts: for each pair read, whether it is dropped, trained on or held out.
-        bytes: of the pairs to train on, both sides.
-        sample: of the pairs to train on, for the tokenizer.
+        bytes: of the pairs to train on, of each side.
+        samples: of the pairs to train on, of each side, or one and the same of both, for the
+            tokenizers.
         dropped: how many, by reason.
     """
 
-    sample: Sampler
+    samples: list[Sampler]
     verdicts: bytearray = field(default_factory=bytearray)
-    bytes: int = 0
+    bytes: list[int] = field(default_factory=lambda: [0, 0])
     dropped: Counter[str] = field(default_factory=Counter)
 
 
@@ -94,7 +95,8 @@ def survey_pairs(reading: Reading) -> PairSurvey:
         InputError: a file is broken, or no pair is left.
     """
     recipe = reading.recipe
-    found = PairSurvey(Sampler(recipe.tokenizer.sample_bytes))
+    samples = [Sampler(recipe.tokenizer.sample_bytes) for _ in range(2)]
+    found = PairSurvey(samples if recipe.tokenizer.separate else [samples[0]] * 2)
     limit = recipe.corpus.max_length_ratio if recipe.task == "translation" else 0
     rules = PairFilter(limit, reading.languages)
     kept = 0
@@ -113,9 +115,9 @@ def survey_pairs(reading: Reading) -> PairSurvey:
                 found.verdicts.append(_VAL if held_out else _TRAIN)
                 kept += 1
                 if not held_out:
-                    for text in pair:
-                        found.sample.add(text)
-                        found.bytes += len(text) if text.isascii() else len(text.encode())
+                    for side, text in enumerate(pair):
+                        found.samples[side].add(text)
+                        found.bytes[side] += len(text) if text.isascii() else len(text.encode())
     _check(found, reading)
     return found
 

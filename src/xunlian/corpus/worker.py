@@ -65,7 +65,7 @@ def main() -> None:
     # Ctrl-C is the parent's business; when it goes, our input ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process, one core
-    from xunlian.tokenizer.tokenizer import load_tokenizer
+    from xunlian.tokenizer.sides import load_sides
 
     # Whatever a library prints must not get into the messages.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -73,9 +73,9 @@ def main() -> None:
     setup = orjson.loads(receive(sys.stdin.buffer) or b"{}")
     if not setup:
         return
-    tokenizer = load_tokenizer(setup["tokenizer"])
+    tokenizers = load_sides(setup["tokenizer"])
     dtype = np.dtype(setup["dtype"])
     while (message := receive(sys.stdin.buffer)) is not None:
         batch = [Sequenced(*item) for item in orjson.loads(message)]
-        parts, changes = encode(batch, tokenizer, dtype)
+        parts, changes = encode(batch, tokenizers, dtype)
         send(out, *pack_result(parts, changes))

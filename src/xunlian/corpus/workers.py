@@ -21,7 +21,7 @@ import xunlian
 from xunlian.corpus.encode import Encoded, Sequenced, encode
 from xunlian.corpus.worker import receive, send, unpack_result
 from xunlian.errors import XunlianError
-from xunlian.tokenizer.tokenizer import Tokenizer
+from xunlian.tokenizer.sides import Sides
 
 Result = tuple[dict[str, Encoded], dict[str, int]]
 
@@ -36,7 +36,7 @@ def choose_workers(text_bytes: int) -> int:
 
 def encode_all(
     batches: Iterable[Sequence[Sequenced]],
-    tokenizer: Tokenizer,
+    tokenizers: Sides,
     tokenizer_folder: Path,
     dtype: np.dtype,
     workers: int,
@@ -50,7 +50,7 @@ def encode_all(
     """
     if workers == 1:
         for batch in batches:
-            yield encode(batch, tokenizer, dtype)
+            yield encode(batch, tokenizers, dtype)
         return
     setup = orjson.dumps({"tokenizer": str(tokenizer_folder.resolve()), "dtype": dtype.str})
     idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()

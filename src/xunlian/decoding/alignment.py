@@ -56,10 +56,15 @@ def attention_weights(
 
 
 def aligned_units(
-    weights_TS: Tensor, source: Sequence[int], target: Sequence[int], decode: Decode
+    weights_TS: Tensor,
+    source: Sequence[int],
+    target: Sequence[int],
+    decode_source: Decode,
+    decode_target: Decode,
 ) -> list[tuple[int, int]]:
     """Pairs (source unit, target unit), ordered by target."""
-    source_units, target_units = (units_of_tokens(side, decode) for side in (source, target))
+    source_units = units_of_tokens(source, decode_source)
+    target_units = units_of_tokens(target, decode_target)
     pairs = []
     columns = torch.tensor(source_units)
     kept = columns >= 0  # special tokens before the first unit are none

@@ -15,7 +15,7 @@ from xunlian.decoding.alignment import aligned_units, attention_weights, count_u
 from xunlian.decoding.beam import Hypothesis, Searches, beam_search
 from xunlian.decoding.parallel import map_batches, share_of_core
 from xunlian.decoding.sentences import join_texts, parts_that_fit
-from xunlian.tokenizer.tokenizer import Tokenizer
+from xunlian.tokenizer.sides import Sides
 
 WINDOW = 2048  # lines that are sorted together
 BATCH_SOURCES = 64
@@ -76,7 +76,7 @@ class Loop:
     """An engine with the tokens that its sequences are made of."""
 
     engine: Searches
-    tokenizer: Tokenizer
+    tokenizers: Sides
     start_id: int
     end_ids: frozenset[int]
 
@@ -102,7 +102,7 @@ class Loop:
                 yield self._write(line, search)
 
     def _read(self, texts: list[str], search: Search, notes: Notes) -> list[_Line]:
-        tokenizer = self.tokenizer
+        tokenizer = self.tokenizers.source
         longest = self.engine.config.context - 1  # and the end token
         lines = []
         for text, tokens in zip(texts, tokenizer.encode_batch(texts), strict=True):
@@ -169,10 +169,10 @@ class Loop:
     ) -> list[list[list[tuple[int, int]]]]:
         targets = [[[*search.prefix, *h.tokens] for h in hypotheses] for hypotheses in found]
         weights = attention_weights(self.engine, sources, targets, self.start_id)
-        decode = self.tokenizer.decode
+        decode_source, decode_target = (tokenizer.decode for tokenizer in self.tokenizers)
         return [
             [
-                aligned_units(w, source, target, decode)
+                aligned_units(w, source, target, decode_source, decode_target)
                 for w, target in zip(ws, several, strict=True)
             ]
             for source, several, ws in zip(sources, targets, weights, strict=True)
@@ -183,7 +183,7 @@ class Loop:
         if not line.parts:
             empty = Translation("", 0.0, () if search.alignment else None)
             return [empty] * search.nbest
-        decode = self.tokenizer.decode
+        decode = self.tokenizers.target.decode
         results = []
         for k in range(search.nbest):
             hypotheses = [found[k] for found in line.found]
@@ -193,7 +193,7 @@ class Loop:
                 source_units = target_units = 0
                 for part, text, found in zip(line.parts, texts, line.pairs, strict=True):
                     pairs += [(s + source_units, t + target_units) for s, t in found[k]]
-                    source_units += count_units(decode(part))
+                    source_units += count_units(self.tokenizers.source.decode(part))
                     target_units += count_units(text)
             results.append(
                 Translation(

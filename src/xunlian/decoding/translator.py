@@ -31,7 +31,7 @@ class Translator:
     @property
     def loop(self) -> Loop:
         assert self.loaded.start_id is not None
-        return Loop(self.engine, self.loaded.tokenizer, self.loaded.start_id, self.loaded.end_ids)
+        return Loop(self.engine, self.loaded.tokenizers, self.loaded.start_id, self.loaded.end_ids)
 
     def translate(
         self,
@@ -118,7 +118,7 @@ class Translator:
                 "beam, or ask for fewer."
             )
         _check_unicode("prefix", prefix)
-        tokens = tuple(self.loaded.tokenizer.encode(prefix))
+        tokens = tuple(self.loaded.tokenizers.target.encode(prefix))
         if len(tokens) + 2 > self.engine.config.context:
             raise InputError(
                 f"The prefix has {len(tokens)} tokens, which leaves no room in the model's "

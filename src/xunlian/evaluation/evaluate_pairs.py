@@ -38,9 +38,9 @@ def evaluate_pairs(
     """
     task = recipe.task if recipe.task in PAIR_TASKS else PAIR_TASKS[0]
     if is_corpus(paths):
-        pairs = corpus_pairs(Path(paths[0]), loaded.tokenizer)
+        pairs = corpus_pairs(Path(paths[0]), loaded.tokenizers)
     else:
-        pairs = file_pairs(paths, recipe.corpus, _languages(recipe), loaded.tokenizer)
+        pairs = file_pairs(paths, recipe.corpus, _languages(recipe), loaded.tokenizers)
     language = recipe.corpus.target_language or pairs.languages[1]
     if language is None:
         language = guess_language([several[0] for several in pairs.references])

@@ -19,6 +19,7 @@ from xunlian.corpus.tmx import Languages
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as ReadingSettings
 from xunlian.shards.corpus import open_corpus
+from xunlian.tokenizer.sides import Sides
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 
@@ -56,14 +57,14 @@ class PairTexts:
         )
 
 
-def corpus_pairs(path: Path, tokenizer: Tokenizer, split: str = "val") -> PairTexts:
+def corpus_pairs(path: Path, tokenizers: Sides, split: str = "val") -> PairTexts:
     """The validation split of a corpus of pairs; its shards are compared with their checksums.
 
     Raises:
         InputError: no corpus of pairs, damaged, empty, or made with another tokenizer.
     """
     corpus = open_corpus(path)
-    if corpus.tokenizer_fingerprint != tokenizer.fingerprint:
+    if corpus.tokenizer_fingerprint != tokenizers.fingerprint:
         raise InputError(
             f"The corpus '{path}' has another tokenizer than the model. Give the pairs themselves "
             "with --data."
@@ -77,9 +78,8 @@ def corpus_pairs(path: Path, tokenizer: Tokenizer, split: str = "val") -> PairTe
             "or prepare the corpus with --val."
         )
     corpus.verify()
-    sources, targets = (
-        [tokenizer.decode(tokens) for tokens in side] for side in (source_tokens, target_tokens)
-    )
+    sources = [tokenizers.source.decode(tokens) for tokens in source_tokens]
+    targets = [tokenizers.target.decode(tokens) for tokens in target_tokens]
     return PairTexts(
         f"{path} ({split})",
         sources,
@@ -93,7 +93,7 @@ def corpus_pairs(path: Path, tokenizer: Tokenizer, split: str = "val") -> PairTe
 
 
 def file_pairs(
-    paths: Sequence[str], settings: ReadingSettings, known: Languages, tokenizer: Tokenizer
+    paths: Sequence[str], settings: ReadingSettings, known: Languages, tokenizers: Sides
 ) -> PairTexts:
     """Files of pairs, read and cleaned as `prepare --pairs` does, but that none is judged.
 
@@ -141,8 +141,8 @@ def file_pairs(
         ", ".join(paths),
         sources,
         references,
-        _tokens(sources, tokenizer),
-        _tokens([several[0] for several in references], tokenizer),
+        _tokens(sources, tokenizers.source),
+        _tokens([several[0] for several in references], tokenizers.target),
         places,
         count,
         languages,

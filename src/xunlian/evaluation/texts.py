@@ -25,6 +25,7 @@ from xunlian.shards.corpus import Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.stream import TokenStream, open_stream
 from xunlian.shards.writer import ShardWriter
+from xunlian.tokenizer.sides import Sides
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 BATCH_CHARACTERS = 1 << 20  # encoded at once, by all cores
@@ -104,7 +105,7 @@ def files_text(
         for batch in _batches(
             read_documents(sources, settings, dropped, lambda read: bar.advance(task, read))
         ):
-            part = encode(batch, tokenizer, dtype)[0]["text"]
+            part = encode(batch, Sides(tokenizer, tokenizer), dtype)[0]["text"]
             writer.write(part.tokens, part.lengths, part.starts)
             counts.update(part.counts)
     if dropped["broken_records"]:

@@ -197,6 +197,6 @@ def _perplexity_signature(translator: Translator) -> str:
             "unit:target-token",
             "end:scored",
             f"precision:{translator.engine.precision}",
-            f"tokenizer:{translator.loaded.tokenizer.fingerprint[:12]}",
+            f"tokenizer:{translator.loaded.tokenizers.fingerprint[:12]}",
         ]
     )

@@ -113,6 +113,11 @@ class Tokenizer(Table):
         description="Number of tokens, special ones included. Derived from the amount "
         "of text: 1,024 to 32,768.",
     )
+    separate: bool = Field(
+        False,
+        description="Pairs: a tokenizer of its own for each side, of vocab_size tokens each. For "
+        "languages that share few words, such as en and zh.",
+    )
     sample_bytes: int = Field(
         16_000_000,
         ge=1000,

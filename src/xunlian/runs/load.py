@@ -18,22 +18,28 @@ from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.folder import open_run
-from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from xunlian.tokenizer.sides import Sides, load_sides
+from xunlian.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with what belongs to it: its tokenizer, the tokens that end a text, its settings.
+    """A model with what belongs to it: its tokenizers, the tokens that end a text, its settings.
 
     `start_id` is the token that the targets of an encoder-decoder start from, else None.
     """
 
     folder: Path
     model: Model
-    tokenizer: Tokenizer
+    tokenizers: Sides
     end_ids: frozenset[int]
     decoding: Decoding
     start_id: int | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of what the model reads."""
+        return self.tokenizers.source
 
 
 def is_run(path: Path | str) -> bool:
@@ -81,10 +87,11 @@ def load_run(path: Path | str) -> Loaded:
     folder = load_folder(path)
     decoding = open_run(path).recipe.decoding if is_run(path) else Decoding()
     model = load_model(folder)
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size > model.config.vocab_size:
+    tokenizers = load_sides(folder)
+    tokenizer = tokenizers.source
+    if tokenizers.vocab_size > model.config.vocab_size:
         raise InputError(
-            f"In '{folder}', the tokenizer has {tokenizer.vocab_size} tokens but the "
+            f"In '{folder}', the tokenizer has {tokenizers.vocab_size} tokens but the "
             f"model only {model.config.vocab_size}. They do not belong together; copy "
             "them again."
         )
@@ -92,7 +99,7 @@ def load_run(path: Path | str) -> Loaded:
     start_id = None
     if isinstance(model, EncoderDecoder | RecurrentPairModel):
         start_id = _start_id(folder, tokenizer, model.config.vocab_size)
-    return Loaded(folder, model, tokenizer, end_ids, decoding, start_id)
+    return Loaded(folder, model, tokenizers, end_ids, decoding, start_id)
 
 
 def require_decoder(loaded: Loaded) -> Decoder | RecurrentModel:

@@ -7,7 +7,7 @@ from typing import Any
 from xunlian.errors import InputError
 from xunlian.files import read_json, sha256
 from xunlian.shards.stream import TokenStream, open_shard, open_stream
-from xunlian.tokenizer.fingerprint import file_fingerprint
+from xunlian.tokenizer.fingerprint import folder_fingerprint
 
 CARD = "corpus.json"
 FORMAT = 1
@@ -135,7 +135,7 @@ def open_corpus(path: Path | str) -> Corpus:
             raise InputError(
                 f"'{base}.bin' is damaged: its size is wrong. Prepare the corpus again."
             )
-    if file_fingerprint(folder / "tokenizer.json") != expected:
+    if folder_fingerprint(folder) != expected:
         raise InputError(
             f"'{folder / 'tokenizer.json'}' is not the tokenizer this corpus was made with. "
             "Prepare the corpus again."

@@ -11,6 +11,9 @@ import orjson
 
 from xunlian.errors import InputError
 
+FILE = "tokenizer.json"
+TARGET = "target"  # folder of the target's own tokenizer, beside the source's
+
 
 def fingerprint(tokenizer_json: str | bytes) -> str:
     """SHA-256, in hexadecimal, of the canonical form of a tokenizer.json's text.
@@ -23,6 +26,19 @@ def fingerprint(tokenizer_json: str | bytes) -> str:
         raise ValueError("a tokenizer.json is a JSON object")
     meaning = {k: v for k, v in content.items() if k not in ("version", "truncation", "padding")}
     return hashlib.sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def joint_fingerprint(source: str, target: str) -> str:
+    """Of two tokenizers, one for each side of pairs, from their fingerprints."""
+    return hashlib.sha256(f"{source} {target}".encode()).hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Of the tokenizer in `folder`, or of both. Raises InputError when missing or damaged."""
+    source, target = folder / FILE, folder / TARGET
+    if not target.is_dir():
+        return file_fingerprint(source)
+    return joint_fingerprint(file_fingerprint(source), file_fingerprint(target / FILE))
 
 
 def file_fingerprint(path: Path) -> str:

@@ -21,7 +21,7 @@ from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters
 from xunlian.runs.folder import Run, create_run, lock_run, open_run, write_recipe
 from xunlian.shards.corpus import Corpus, open_corpus
-from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
@@ -198,7 +198,7 @@ def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
     write_config(run.model_folder, config, corpus.end_id, corpus.pad_id)
-    load_tokenizer(corpus.path).save(run.model_folder)
+    load_sides(corpus.path).save(run.model_folder)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:

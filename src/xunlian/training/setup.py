@@ -19,7 +19,7 @@ from xunlian.recipe.load import load_recipe
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus
-from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
 from xunlian.training.objectives import (
@@ -177,7 +177,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
 def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
     """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
     folder = load_folder(Path(source))
-    if load_tokenizer(folder).fingerprint != corpus.tokenizer_fingerprint:
+    if load_sides(folder).fingerprint != corpus.tokenizer_fingerprint:
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."

@@ -77,10 +77,11 @@ def translate_samples(run: Run, corpus: Corpus) -> list[tuple[str, str, str]]:
     loaded = load_run(run.path)
     sources, references = (
         [
-            loaded.tokenizer.decode(stream.read(*bounds))
+            loaded.tokenizers.of(column).decode(stream.read(*bounds))
             for bounds in _some_bounds(stream, SAMPLE_PAIRS)
         ]
-        for stream in (corpus.stream("val", column) for column in ("source", "target"))
+        for column in ("source", "target")
+        for stream in [corpus.stream("val", column)]
     )
     if not sources:
         return []
