@@ -21,6 +21,7 @@ _PUBLIC = {
     "load": "xunlian.commands.generate",
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
+    "backtranslate": "xunlian.commands.backtranslate",
     "compare": "xunlian.commands.compare",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
@@ -32,6 +33,7 @@ __all__ = [
     "Recipe",
     "XunlianError",
     "__version__",
+    "backtranslate",
     "compare",
     "doctor",
     "evaluate",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from xunlian.commands.backtranslate import backtranslate
     from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor
     from xunlian.commands.evaluate import evaluate

@@ -20,6 +20,7 @@ VERBS = {
     "generate": "let a trained model write",
     "translate": "let a trained model translate, line by line",
     "summarize": "let a trained model summarize, line by line",
+    "backtranslate": "make pairs from text in the language to translate into",
     "compare": "train RNN, GRU, LSTM and Transformer side by side",
     "info": "what is in a run, a corpus or a model folder",
     "recipe": "list the shipped recipes, explain every setting",
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(
-            _HELP.format(verbs="\n".join(f"  {verb:<10}{about}" for verb, about in VERBS.items()))
+            _HELP.format(verbs="\n".join(f"  {verb:<14}{about}" for verb, about in VERBS.items()))
         )
         return 0
     verb, rest = arguments[0], arguments[1:]

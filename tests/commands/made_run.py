@@ -1,10 +1,14 @@
 """A corpus, a model folder and a run, made by hand: small, and not by the code under test."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import orjson
+import torch
+from made_pairs import CONFIGS, randomized
 
+from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.recipe import Recipe
 from xunlian.runs.folder import create_run
 from xunlian.shards.format import token_dtype
@@ -56,7 +60,6 @@ def make_corpus(path, train=TRAIN, val=VAL, tokenizer=None):
 
 def make_model(path, tokenizer=None):
     """A small random Qwen3, written by Transformers."""
-    import torch
     import transformers
 
     tokenizer = tokenizer or byte_tokenizer()
@@ -74,6 +77,22 @@ def make_model(path, tokenizer=None):
     )
     torch.manual_seed(4)
     transformers.Qwen3ForCausalLM(config).save_pretrained(path)
+    tokenizer.save(path)
+    return path
+
+
+def make_translator(path, text):
+    """A Hugging Face folder with a random Pegasus over the characters of `text`."""
+    tokenizer = train_tokenizer(iter([text] * 5), "char", 320, shrink=True, pad=True)
+    config = replace(CONFIGS["pegasus"], vocab_size=tokenizer.vocab_size)
+    model = randomized(config)
+    with torch.no_grad():
+        model.embedding.weight[tokenizer.pad_id] = 0  # not said
+        for token, i in tokenizer.backend.get_vocab().items():
+            if token.startswith("<0x"):  # bytes are not
+                model.embedding.weight[i] = 0
+    write_config(path, config, tokenizer.end_id, tokenizer.pad_id)
+    write_weights(path / "model.safetensors", model)
     tokenizer.save(path)
     return path
 

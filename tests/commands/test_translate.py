@@ -2,19 +2,14 @@
 
 import io
 import json
-from dataclasses import replace
 
 import pytest
-import torch
-from made_pairs import CONFIGS, randomized
-from made_run import make_model
+from made_run import make_model, make_translator
 
 import xunlian
 from xunlian import cli
 from xunlian.decoding import translate as loop
 from xunlian.errors import InputError
-from xunlian.interop.huggingface import write_config, write_weights
-from xunlian.tokenizer.train import train_tokenizer
 
 FP32 = ["--precision", "fp32"]
 LINES = ["a cat", "", "the mat. a dog!", "   ", "人有猫", "cat a the dog mat", "a"]
@@ -23,20 +18,7 @@ LONG = "a cat sat on the mat. the dog ran! 人有猫。猫有人。 a dog sat on
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Hugging Face folder with a random Pegasus over single characters."""
-    path = tmp_path_factory.mktemp("pegasus")
-    tokenizer = train_tokenizer(iter([LONG] * 5), "char", 320, shrink=True, pad=True)
-    config = replace(CONFIGS["pegasus"], vocab_size=tokenizer.vocab_size)
-    model = randomized(config)
-    with torch.no_grad():
-        model.embedding.weight[tokenizer.pad_id] = 0  # not said
-        for token, i in tokenizer.backend.get_vocab().items():
-            if token.startswith("<0x"):  # bytes are not
-                model.embedding.weight[i] = 0
-    write_config(path, config, tokenizer.end_id, tokenizer.pad_id)
-    write_weights(path / "model.safetensors", model)
-    tokenizer.save(path)
-    return path
+    return make_translator(tmp_path_factory.mktemp("pegasus"), LONG)
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,16 @@
 """`xunlian translate` (and `summarize`): a trained model turns lines into lines."""
 
 import argparse
-import contextlib
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from xunlian.commands.lines import STANDARD_INPUT, Watch, open_input, read_lines
 
 if TYPE_CHECKING:
     from xunlian.decoding.translate import Translation
     from xunlian.decoding.translator import Translator
-
-STANDARD_INPUT = "-"
-PATIENCE = 2.0  # seconds before progress is shown
 
 
 def translate(
@@ -93,7 +90,7 @@ def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
     from xunlian.console import warn
     from xunlian.decoding.translate import WINDOW, Notes
 
-    with _open(arguments.input) as file:
+    with open_input(arguments.input) as file:
         translator = load_translator(arguments.run, arguments.precision)
         search = translator.search(
             beam=arguments.beam, length_penalty=arguments.length_penalty,
@@ -103,9 +100,9 @@ def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
         )  # fmt: skip
         notes, typed = Notes(), file.isatty()
         window = 1 if typed else WINDOW  # who types a line wants to see what it gives
-        with _Watch(not typed and not sys.stdout.isatty()) as watch:
+        with Watch(not typed and not sys.stdout.isatty()) as watch:
             results = translator.loop.lines(
-                _lines(file, arguments.input), search, notes, window=window, watch=watch.done
+                read_lines(file, arguments.input), search, notes, window=window, watch=watch.done
             )
             for number, found in enumerate(results):
                 sys.stdout.write(_format(number, found, arguments))
@@ -145,66 +142,3 @@ def _format(number: int, found: "list[Translation]", arguments: argparse.Namespa
             columns.append(" ".join(f"{s}-{t}" for s, t in translation.alignment))
         rows.append(" ||| ".join(columns) + "\n")
     return "".join(rows)
-
-
-@contextlib.contextmanager
-def _open(name: str) -> Iterator[IO[bytes]]:
-    from xunlian.errors import InputError
-    from xunlian.files import os_errors
-
-    if name == STANDARD_INPUT:
-        yield sys.stdin.buffer
-        return
-    try:
-        with os_errors(Path(name)):
-            file = open(name, "rb")  # noqa: SIM115
-    except FileNotFoundError as error:
-        raise InputError(f"There is no input file '{name}'.") from error
-    with file:
-        yield file
-
-
-def _lines(file: IO[bytes], name: str) -> Iterator[str]:
-    from xunlian.errors import InputError
-
-    for number, raw in enumerate(file, 1):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            where = "standard input" if name == STANDARD_INPUT else f"'{name}'"
-            raise InputError(
-                f"Line {number:,} of {where} is not UTF-8 text ({error.reason}). Save it as UTF-8."
-            ) from error
-        yield text.removesuffix("\n").removesuffix("\r")
-
-
-class _Watch:
-    """Shows how many lines are done, and how fast, once it takes more than a moment."""
-
-    def __init__(self, wanted: bool):
-        self._wanted, self._count, self._begin = wanted, 0, time.monotonic()
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> "_Watch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def done(self, count: int) -> None:
-        self._count += count
-        seconds = time.monotonic() - self._begin
-        if not self._wanted or seconds < PATIENCE:
-            return
-        if self._bar is None:
-            from rich.progress import TextColumn
-
-            from xunlian.console import progress
-
-            self._bar = progress(TextColumn("{task.description}"))
-            self._task = self._bar.add_task("", total=None)
-            self._bar.start()
-        rate = self._count / seconds
-        self._bar.update(self._task, description=f"{self._count:,} lines, {rate:,.0f} a second")
