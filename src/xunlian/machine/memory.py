@@ -69,7 +69,10 @@ def predict_training_memory(
     activations = micro_tokens * (depth * (saved * real + wide) + passing)
     joined_weights = depth * width * (joined + hidden * 2 // 3) * 4
     if shape.decoder_depth is not None:
-        activations = micro_tokens * _saved_of_pairs(shape, context, real, compiled)
+        # Going back through one layer: scores and their gradients in fp32, hidden values.
+        passing = 12 * shape.heads * context + 4 * shape.mlp_width
+        saved = _saved_of_pairs(shape, context, real, compiled)
+        activations = micro_tokens * (saved + passing)
         joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
     cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
     return _parts(
