@@ -114,7 +114,7 @@ def test_init_from_refuses_another_tokenizer_with_status_2(tiny_run, tiny_text, 
     assert main(["train", "small", *arguments, "--out", str(tmp_path / "run")]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert "another tokenizer" in last
-    assert f"--tokenizer {tiny_run / 'model' / 'tokenizer.json'}" in last
+    assert f"--tokenizer {tiny_run / 'model'}" in last
     assert not (tmp_path / "run").exists()
 
 

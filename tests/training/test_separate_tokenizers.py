@@ -42,7 +42,8 @@ def runs(tatoeba, tmp_path_factory):
     def run(family):
         if not (out / family).exists():
             settings = [f"corpus.path={tatoeba}", *TINY, "task=translation"]
-            settings += ["training.budget=30 steps", f"model.family={family}"]
+            kind = "architecture" if family == "marian" else "family"
+            settings += ["training.budget=30 steps", f"model.{kind}={family}"]
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(decisions, "measure_rates", lambda device: RATES)
                 xunlian.train(xunlian.Recipe(), settings, out=out / family)
@@ -75,11 +76,12 @@ def test_a_changed_target_tokenizer_is_noticed(tatoeba, tmp_path):
         open_corpus(copy)
 
 
+@pytest.mark.parametrize("layout", ["transformer", "marian"])
 @pytest.mark.parametrize("beam", [1, 5])
-def test_transformers_translates_alike_with_both_tokenizers(runs, beam):
+def test_transformers_translates_alike_with_both_tokenizers(runs, beam, layout):
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    folder = runs("transformer") / "model"
+    folder = runs(layout) / "model"
     texts = ["I like tea.", "Where is the station?"]
     ours = xunlian.load(folder, precision="fp32").translate(texts, beam=beam, max_tokens=10)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
@@ -105,12 +107,15 @@ def test_everything_on_the_way_knows_both(runs, tatoeba, tmp_path, capsys, famil
     assert capsys.readouterr().out.startswith("我")
     found = xunlian.evaluate(run, metrics=["bleu", "perplexity"])
     assert 0 < found["scores"]["perplexity"] < 2000
-    # Again by the files themselves, which are tokenized anew: the same sum.
+    # By files, which are tokenized here.
     (tmp_path / "a.en").write_text("I like tea.\nHe is tall.\n")
     (tmp_path / "a.zh").write_text("我喜欢茶。\n他很高。\n")
     by_files = xunlian.evaluate(run, [tmp_path / "a.en", tmp_path / "a.zh"], metrics=["perplexity"])
     assert 0 < by_files["scores"]["perplexity"] < 5000
-    assert "我" in (run / "report.html").read_text("utf-8") or family == "lstm"
+    source = load_sides(run / "model").source
+    shown = (run / "report.html").read_text("utf-8")
+    first = next(open_corpus(tatoeba).stream("val", "source").documents())
+    assert source.decode(first) in shown
 
 
 def test_two_tokenizers_cannot_be_one_that_is_given(tatoeba, tmp_path):
@@ -126,3 +131,25 @@ def test_two_tokenizers_cannot_be_one_that_is_given(tatoeba, tmp_path):
             overrides=["tokenizer.separate=true"],
         )
     assert not (tmp_path / "corpus").exists()
+
+
+def test_both_tokenizers_of_a_model_serve_another_corpus(runs, tatoeba, tmp_path):
+    """As the message of a corpus with another tokenizer advises."""
+    (tmp_path / "a.en").write_text("".join(f"I like tea {i}.\n" for i in range(40)))
+    (tmp_path / "a.zh").write_text("".join(f"我喜欢茶{i}。\n" for i in range(40)))
+    corpus = xunlian.prepare(
+        tmp_path / "a.en",
+        tmp_path / "a.zh",
+        pairs=True,
+        out=tmp_path / "corpus",
+        tokenizer=runs("transformer") / "model",
+        workers=1,
+    )
+    assert corpus.tokenizer_fingerprint == open_corpus(tatoeba).tokenizer_fingerprint
+    assert corpus.card["tokenizer"]["separate"]
+
+
+def test_a_text_has_one_tokenizer(tiny_text, tmp_path):
+    with pytest.raises(InputError, match="for pairs; a text has one"):
+        xunlian.prepare(tiny_text, out=tmp_path / "c", overrides=["tokenizer.separate=true"])
+    assert not (tmp_path / "c").exists()

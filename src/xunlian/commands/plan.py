@@ -63,6 +63,7 @@ def plan(
         raise InputError("--fit trains on this machine; leave out --gpu.")
     if gpu:
         vocab_size, tokens = wanted.tokenizer.vocab_size or DEFAULT_VOCAB_SIZE, None
+        vocab_size *= 1 + wanted.tokenizer.separate
         if wanted.corpus.path or wanted.corpus.sources:
             from xunlian.training.objectives import learned_tokens
 

@@ -103,6 +103,11 @@ def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -
     else:
         from xunlian.corpus.build import build_corpus
 
+        if recipe.tokenizer.separate:
+            raise InputError(
+                "tokenizer.separate = true is for pairs; a text has one tokenizer. Leave it out, "
+                "or prepare pairs with --pairs."
+            )
         corpus = build_corpus(recipe.corpus, recipe.tokenizer, out, workers)
     _summarize(corpus)
     return corpus

@@ -35,7 +35,8 @@ from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
-from xunlian.tokenizer.sides import Sides, side_by_side
+from xunlian.tokenizer.fingerprint import TARGET
+from xunlian.tokenizer.sides import Sides, load_sides, side_by_side
 from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.train import KINDS
 
@@ -146,7 +147,9 @@ def build_pair_corpus(
 
 
 def _make_tokenizers(settings: TokenizerSettings, found: PairSurvey) -> Sides:
-    """One for both sides, or one for each."""
+    """One for both sides, or one for each; or those of a folder that has both."""
+    if settings.kind not in KINDS and (Path(settings.kind) / TARGET).is_dir():
+        return load_sides(settings.kind)
     if not settings.separate:
         sample = partial(_texts, found.samples[0])
         both = make_tokenizer(settings, sample, sum(found.bytes), pad=True)

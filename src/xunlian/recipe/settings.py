@@ -116,7 +116,8 @@ class Tokenizer(Table):
     separate: bool = Field(
         False,
         description="Pairs: a tokenizer of its own for each side, of vocab_size tokens each. For "
-        "languages that share few words, such as en and zh.",
+        "languages that share few words, such as en and zh: the texts become fewer tokens, but "
+        "the output head has those of both sides.",
     )
     sample_bytes: int = Field(
         16_000_000,

@@ -23,10 +23,9 @@ def _corpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found.get("task"):
         codes = [code for code in (found.get("languages") or {}).values() if code]
         yield "task", found["task"] + (f", {' to '.join(codes)}" if codes else "")
-    yield (
-        "tokenizer",
-        ", ".join(filter(None, [tokenizer.get("kind"), f"{tokenizer['vocab_size']:,} tokens"])),
-    )
+    described = [tokenizer.get("kind"), f"{tokenizer['vocab_size']:,} tokens"]
+    described += ["one for each side"] if tokenizer.get("separate") else []
+    yield "tokenizer", ", ".join(filter(None, described))
     for name, split in found["splits"].items():
         shards = len(split["shards"])
         yield (

@@ -99,7 +99,7 @@ def resume(
         raise InputError(
             f"The corpus '{corpus.path}' has another tokenizer than the run '{out}'. "
             "Prepare it with --tokenizer "
-            f"{run.model_folder / 'tokenizer.json'}, or start a new run."
+            f"{run.model_folder}, or start a new run."
         )
     corpus.verify()
     weights, optimizer_state, state = load_checkpoint(run.checkpoints)

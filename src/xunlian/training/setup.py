@@ -180,7 +180,7 @@ def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
     if load_sides(folder).fingerprint != corpus.tokenizer_fingerprint:
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
-            f"Prepare the corpus with --tokenizer {folder / 'tokenizer.json'}."
+            f"Prepare the corpus with --tokenizer {folder}."
         )
     theirs, ours = read_config(folder), model.config
     # Only a gpt2 has weights for its positions; others may change their context.
