@@ -303,6 +303,12 @@ class Training(Table):
         None, ge=1, description="Steps between checkpoints. Default: about every five minutes."
     )
     keep_checkpoints: int = Field(2, ge=1, description="How many checkpoints are kept.")
+    average_checkpoints: int = Field(
+        0,
+        ge=0,
+        description="At the end, also validate the mean of the weights of so many last "
+        "checkpoints, which are kept for it, and take it for model/ when it is better. 0: off.",
+    )
     log_every: int | None = Field(
         None,
         ge=1,

@@ -70,6 +70,18 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor],
     raise InputError(f"Every checkpoint in '{folder}' is damaged; start anew in another folder.")
 
 
+def mean_weights(folder: Path, count: int) -> tuple[dict[str, Tensor], int]:
+    """The mean of the model tensors of the newest `count` checkpoints (arXiv 1706.03762, section
+    6.1), and how many there were. One at a time is in memory, beside the sum in fp32.
+    """
+    found = list_checkpoints(folder)[-count:]
+    total: dict[str, Tensor] = {}
+    for path in found:
+        for name, tensor in load_file(path / TENSOR_FILES[0]).items():
+            total[name] = total[name] + tensor.float() if name in total else tensor.float()
+    return {name: tensor / len(found) for name, tensor in total.items()}, len(found)
+
+
 def random_state(device: torch.device) -> dict[str, list[int]]:
     """The state of the random number generators, as plain numbers."""
     state = {"cpu": torch.get_rng_state().tolist()}

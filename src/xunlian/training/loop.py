@@ -23,7 +23,7 @@ from xunlian.interop.huggingface import write_weights
 from xunlian.machine.memory import PeakMemory
 from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
-from xunlian.training.checkpoint import random_state, save_checkpoint
+from xunlian.training.checkpoint import mean_weights, random_state, save_checkpoint
 from xunlian.training.display import Display
 from xunlian.training.objectives import Objective, Validation
 from xunlian.training.parallel import Group, local_rows
@@ -261,7 +261,7 @@ class Loop:
                     "random": random_state(self.group.device),
                     "processes": self.group.size,
                 },
-                keep=self.settings.keep_checkpoints,
+                keep=max(self.settings.keep_checkpoints, self.settings.average_checkpoints),
             )
         self.group.wait()
 
@@ -275,8 +275,31 @@ class Loop:
         if state.best_val_loss is None:
             with self.stepper.optimizers.averaged():
                 self._write_model()
+        if self.settings.average_checkpoints > 1:
+            self._checkpoint()
+            self._try_mean()
         state.finished = True
         self._checkpoint()
+
+    def _try_mean(self) -> None:
+        """Take the mean of the last checkpoints' weights where it validates better."""
+        validation, state, model = self.objective.validation, self.progress, self.stepper.model
+        if validation is None or state.best_val_loss is None:
+            return
+        mean, count = mean_weights(self.run.checkpoints, self.settings.average_checkpoints)
+        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(mean)
+        loss = self._validation_loss(validation)
+        better = loss < state.best_val_loss
+        if better:
+            state.best_val_loss, state.best_step = loss, state.step
+            self._write_model()
+        model.load_state_dict(own)
+        if self.group.leads:
+            say(
+                f"The mean of the last {count} checkpoints has loss {loss:.4f}: "
+                f"{'taken' if better else 'not better, left'}."
+            )
 
 
 @contextmanager
