@@ -148,6 +148,8 @@ def test_the_forecast_trains_three_parts_and_stands_between_two_laws(
     assert forecast["tokens"] == [1024, 2048, 4096]
     assert forecast["loss"] < forecast["losses"][-1] < forecast["losses"][0]
     assert forecast["error"] > 0
+    with pytest.raises(InputError, match=r"model.width = 64, not 96.*remove the folder"):
+        xunlian.plan(xunlian.Recipe(), [*settings, "model.width=96"], fit=True)
     # The same call keeps what is there.
     assert xunlian.plan(xunlian.Recipe(), settings, fit=True)[0]["forecast"] == forecast
     assert len(trained) == 3

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xunlian.commands.common import add_json, add_recipe, print_json
+
 if TYPE_CHECKING:
     from xunlian.recipe.settings import Recipe
 
@@ -78,13 +80,7 @@ def compare(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
-    parser.add_argument(
-        "overrides",
-        metavar="key=value",
-        nargs="*",
-        help="settings that replace those of the recipe, for all families",
-    )
+    add_recipe(parser, ", for all families")
     parser.add_argument(
         "--families",
         metavar="NAMES",
@@ -109,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="leave out the copy probe, which takes about a fifth of the budget on top of it",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -123,9 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         probe=arguments.probe,
     )
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(result)
     else:
         from xunlian.report.comparison_table import table
 

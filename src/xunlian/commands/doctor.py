@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import Any
 
+from xunlian.commands.common import add_json, print_json
+
 
 def doctor() -> dict[str, Any]:
     """Facts and measured rates of this machine, and the choices that follow from them."""
@@ -43,15 +45,13 @@ def doctor() -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     found = doctor()
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(found)
         return 0
     rates = found["matmul_rate"]
     rows = {

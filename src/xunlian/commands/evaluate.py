@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xunlian.commands.common import add_json, print_json
 from xunlian.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="write the translations or summaries there, line by line"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -184,9 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
         output=arguments.output,
     )
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(result)
     else:
         from xunlian.report.scores import table
 

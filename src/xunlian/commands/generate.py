@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xunlian.commands.common import add_json, print_json
+
 if TYPE_CHECKING:
     from xunlian.decoding.model import Continuation, LoadedModel
     from xunlian.decoding.translator import Translator
@@ -103,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the matrix products. auto: the one measured faster. In fp32, a "
         "text does not depend on the other prompts",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
     parser.epilog = (
         "Settings left out are those of the run's recipe, [decoding]. Prompt and "
         "continuation go to standard output."
@@ -122,15 +124,13 @@ def run(arguments: argparse.Namespace) -> int:
         repetition_penalty=arguments.repetition_penalty,
     )  # fmt: skip
     if arguments.json:
-        import orjson
-
         found = {
             "run": arguments.run,
             "precision": model.engine.precision,
             "settings": decoding.model_dump(exclude={"beam", "length_penalty"}),
             "continuations": [asdict(c) for c in model.continuations(prompts, decoding)],
         }
-        sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(found)
     elif len(prompts) == 1:
         pieces = model.pieces(prompts[0], decoding)
         first = next(pieces, "")  # a warning about the prompt comes before the text

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xunlian.commands.common import add_json, print_json
+
 if TYPE_CHECKING:
     from xunlian.runs.folder import Run
     from xunlian.shards.corpus import Corpus
@@ -229,7 +231,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="compare the shards of a corpus with their checksums"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -237,9 +239,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.path, show=arguments.show, split=arguments.split, verify=arguments.verify
     )
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(found)
         return 0
     from xunlian.report.lines import describe
 

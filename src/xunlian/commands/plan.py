@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xunlian.commands.common import add_json, add_recipe, print_json
+
 if TYPE_CHECKING:
     from xunlian.recipe.settings import Recipe
 
@@ -91,13 +93,7 @@ def plan(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from xunlian.machine.accelerators import ACCELERATORS
 
-    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
-    parser.add_argument(
-        "overrides",
-        metavar="key=value",
-        nargs="*",
-        help="settings that replace those of the recipe",
-    )
+    add_recipe(parser)
     parser.add_argument(
         "--gpu",
         metavar="CARD",
@@ -114,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also train 1/32, 1/16 and 1/8 of it, and say which loss to expect at the end",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -129,9 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         started=process_start(),
     )
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps({"plans": plans}, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json({"plans": plans})
     else:
         sys.stdout.write("\n".join(_text(each) for each in plans))
     return 0

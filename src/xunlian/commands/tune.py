@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xunlian.commands.common import add_json, add_recipe, print_json
+
 if TYPE_CHECKING:
     from xunlian.recipe.settings import Recipe
 
@@ -42,22 +44,14 @@ def tune(recipe: "str | Path | Recipe", overrides: Sequence[str] = ()) -> dict[s
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
-    parser.add_argument(
-        "overrides",
-        metavar="key=value",
-        nargs="*",
-        help="settings that replace those of the recipe; what is set is not tuned",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_recipe(parser, "; what is set is not tuned")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     found = tune(arguments.recipe, arguments.overrides)
     if arguments.json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(found)
     elif found["settings"]:
         words = ", ".join(f"training.{name}={value}" for name, value in found["settings"].items())
         sys.stdout.write(

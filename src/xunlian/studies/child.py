@@ -6,20 +6,13 @@ compiling: each begins with an empty cache of compiled code.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from xunlian.console import say
 from xunlian.errors import InputError, Interrupted, XunlianError
-from xunlian.files import write_text
-from xunlian.recipe.load import to_toml
-from xunlian.recipe.settings import Recipe
-from xunlian.runs.folder import open_run
 
 
 def train_in_child(arguments: Sequence[str]) -> None:
@@ -45,31 +38,6 @@ def train_in_child(arguments: Sequence[str]) -> None:
     ):
         status = _wait(child)
     raise_for(status, arguments)
-
-
-def train_once(path: Path, recipe: Recipe, recipes: Path) -> None:
-    """Train the run at `path`, go on with it, or leave it as it is when finished.
-
-    Args:
-        recipes: folder in which the recipe is written down, under the run's name.
-
-    Raises:
-        As `train_in_child`.
-    """
-    if (path / "recipe.toml").is_file():
-        run = open_run(path)
-        if run.facts().get("finished"):
-            say("is finished already.")
-            return
-        if any(run.checkpoints.glob("step-*")):
-            train_in_child([str(path), "--resume"])
-            return
-        shutil.rmtree(path)  # it came to nothing that could be gone on with
-    file = recipes / f"{path.name}.toml"
-    write_text(file, to_toml(recipe))
-    train_in_child([str(file), "--out", str(path)])
-    if not open_run(path).facts().get("finished"):
-        raise XunlianError(f"The training in '{path}' has not finished. Give the command again.")
 
 
 def _wait(child: "subprocess.Popen[bytes]") -> int:

@@ -26,15 +26,15 @@ from xunlian.evaluation.evaluate_pairs import evaluate_pairs
 from xunlian.files import read_json, write_json, write_text
 from xunlian.machine.features import available_cores
 from xunlian.recipe.budget import Budget, parse_budget
-from xunlian.recipe.load import fields, read_toml, to_toml, validate
+from xunlian.recipe.load import to_toml
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.report.charts import columns, smoothed
 from xunlian.runs.folder import Run, lock_run, open_run
 from xunlian.runs.load import load_run
 from xunlian.shards.corpus import Corpus
 from xunlian.studies import probe as probes
-from xunlian.studies.child import train_once
 from xunlian.studies.equal import equal_recipes
+from xunlian.studies.folder import claim_folder, train_once
 from xunlian.studies.positions import pair_positions, text_positions
 from xunlian.training.summary import val_scores
 
@@ -89,7 +89,12 @@ def compare_families(
     """
     budget = parse_budget(recipe.training.budget or "")
     plan = equal_recipes(recipe, families, corpus.vocab_size)
-    _open_folder(out, recipe)
+    claim_folder(
+        out,
+        "comparison",
+        recipe,
+        "Choose another folder with --out, or leave the recipe as it was.",
+    )
     with lock_run(out):
         for family, (_, parameters) in plan.items():
             say(f"{family}: {parameters:,} parameters")
@@ -177,28 +182,6 @@ def measure(run: Run, corpus: Corpus) -> dict[str, Any]:
         "by_position": [asdict(bucket) for bucket in by_place],
         "by_source_length": [asdict(bucket) for bucket in by_length],
     }
-
-
-def _open_folder(out: Path, recipe: Recipe) -> None:
-    """Make the folder of a comparison, or see that it is of this one."""
-    file = out / "comparison.toml"
-    if not file.exists():
-        if out.exists() and any(out.iterdir()):
-            raise InputError(
-                f"'{out}' exists already and is no comparison. Choose another with --out."
-            )
-        write_text(file, to_toml(recipe))
-        return
-    before = validate(read_toml(file), str(file))
-    for key in fields():
-        here, there = recipe.model_dump(), before.model_dump()
-        for part in key.split("."):
-            here, there = here[part], there[part]
-        if here != there:
-            raise InputError(
-                f"The comparison in '{out}' has {key} = {there}, not {here}. Choose another folder "
-                "with --out, or leave the recipe as it was."
-            )
 
 
 def _with_seed(recipe: Recipe, seed: int) -> Recipe:

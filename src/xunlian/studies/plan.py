@@ -24,7 +24,7 @@ from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, s
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.shards.corpus import Corpus
-from xunlian.training.decisions import bytes_text
+from xunlian.training.decisions import bytes_text, validation_seconds
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.setup import set_up
@@ -54,9 +54,12 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
     rows = ready.objective.rows
     step_seconds = time_steps(ready.stepper, rows, training.batch_tokens, group)
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
-    # As training decides how often to validate: a token there costs a third of one here.
-    validation = step_seconds * learned_tokens(corpus, "val") / step_tokens / 3
+    validation = validation_seconds(
+        step_seconds, learned_tokens(corpus, "val"), training.batch_tokens
+    )
     with_validation = step_seconds + validation / training.validate_every
+    rate = ready.rates.of(training.precision) * group.size
+    flops, speed = ready.objective.flops_per_token, step_tokens / step_seconds
     steps = clock.total_steps
     if steps is None:
         steps = max(1, math.floor((clock.budget.amount - before) / with_validation))
@@ -72,13 +75,10 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         "step_seconds": step_seconds,
         "steps": steps,
         "tokens": round(steps * step_tokens),
-        "tokens_per_second": step_tokens / step_seconds,
-        "matmul_rate": ready.rates.of(training.precision) * group.size,
-        "mfu": step_tokens
-        / step_seconds
-        * ready.objective.flops_per_token
-        / (ready.rates.of(training.precision) * group.size),
-        "flops": steps * step_tokens * ready.objective.flops_per_token,
+        "tokens_per_second": speed,
+        "matmul_rate": rate,
+        "mfu": speed * flops / rate,
+        "flops": steps * step_tokens * flops,
         "memory": ready.memory,
         "epochs": steps * training.batch_tokens / epoch_tokens(ready.objective, corpus),
         **_sizes(recipe, corpus.vocab_size, learned_tokens(corpus)),

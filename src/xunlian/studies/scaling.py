@@ -17,12 +17,14 @@ from typing import Any
 
 from xunlian.console import say
 from xunlian.errors import InputError
+from xunlian.files import read_json, write_json
 from xunlian.recipe.settings import Recipe
 from xunlian.runs.folder import open_run
-from xunlian.studies.child import train_once
+from xunlian.studies.folder import claim_folder, train_once
 
 SHARES = (1 / 32, 1 / 16, 1 / 8)
 FEWEST_STEPS = 50  # of the shortest of them
+TOKENS = "tokens.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def forecast(recipe: Recipe, steps: int, batch_tokens: int, out: Path) -> dict[s
         `loss` and its `error` in nats a token; `tokens` and `losses` of the three.
 
     Raises:
-        InputError: the whole training is too short to have a thirty-second.
+        InputError: the whole training is too short to have a thirty-second, or the folder has the
+            forecast of another recipe.
         Interrupted: stopped; the same call goes on.
     """
     if SHARES[0] * steps < FEWEST_STEPS:
@@ -66,7 +69,12 @@ def forecast(recipe: Recipe, steps: int, batch_tokens: int, out: Path) -> dict[s
             f"--fit trains 1/32, 1/16 and 1/8 of the budget, and 1/32 of {steps:,} steps are fewer "
             f"than {FEWEST_STEPS}. The whole is short enough to try."
         )
-    tokens = [round(share * steps) * batch_tokens for share in SHARES]
+    claim_folder(out, "forecast", recipe, "Leave the recipe as it was, or remove the folder.")
+    if not (out / TOKENS).exists():
+        # A budget in time gives other steps each time; those of the first call stay.
+        counts = [round(share * steps) * batch_tokens for share in SHARES]
+        write_json(out / TOKENS, {"tokens": counts})
+    tokens = read_json(out / TOKENS)["tokens"]
     losses = []
     for number, count in enumerate(tokens, start=1):
         path = out / f"fit-{number}"
@@ -74,7 +82,7 @@ def forecast(recipe: Recipe, steps: int, batch_tokens: int, out: Path) -> dict[s
         training = recipe.training.model_copy(update={"budget": f"{count} tokens"})
         train_once(path, recipe.model_copy(update={"training": training}), out / "recipes")
         losses.append(float(open_run(path).facts()["best_val_loss"]))
-    found = extrapolate((losses[0], losses[1], losses[2]), log2(1 / SHARES[-1]))
+    found = extrapolate((losses[0], losses[1], losses[2]), log2(steps * batch_tokens / tokens[-1]))
     return {
         "tokens": tokens,
         "losses": losses,

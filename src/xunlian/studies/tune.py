@@ -121,7 +121,7 @@ def _choices(recipe: Recipe, start: Settings, group: Group) -> dict[str, list[An
     sizes = [n * context for n in range(1, rows + 1) if rows % n == 0]
     sizes.sort(key=lambda size: abs(math.log(size / start[micro])))
     choices: dict[str, list[Any]] = {}
-    if recipe.model.family == "transformer" and recipe.task == "language-model":
+    if recipe.model.family == "transformer":
         choices["attention"] = ["matmul", "sdpa"]
     choices[micro] = sizes[1 : MOST_SIZES + 1]  # the first is the default
     if group.device.type == "cpu":

@@ -37,7 +37,7 @@ def save_checkpoint(
     Raises:
         XunlianError: the disk is full; older checkpoints are intact.
     """
-    path = folder / f"step-{step:08d}"
+    path = folder / _name(step)
     with atomic_folder(path, replace=True) as part:
         for name, tensors in zip(TENSOR_FILES, (model, optimizer), strict=True):
             _write_tensors(part / name, tensors)
@@ -70,16 +70,28 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor],
     raise InputError(f"Every checkpoint in '{folder}' is damaged; start anew in another folder.")
 
 
-def mean_weights(folder: Path, count: int) -> tuple[dict[str, Tensor], int]:
-    """The mean of the model tensors of the newest `count` checkpoints (arXiv 1706.03762, section
-    6.1), and how many there were. One at a time is in memory, beside the sum in fp32.
+def mean_weights(
+    folder: Path, newest: dict[str, Tensor], step: int, count: int
+) -> tuple[dict[str, Tensor], int]:
+    """The mean of `newest`, the model tensors of `step`, and those of the `count` - 1 undamaged
+    checkpoints before it (arXiv 1706.03762, section 6.1), and of how many it is. One at a time is
+    in memory, beside the sum in fp32.
     """
-    found = list_checkpoints(folder)[-count:]
-    total: dict[str, Tensor] = {}
-    for path in found:
-        for name, tensor in load_file(path / TENSOR_FILES[0]).items():
-            total[name] = total[name] + tensor.float() if name in total else tensor.float()
-    return {name: tensor / len(found) for name, tensor in total.items()}, len(found)
+    total = {name: tensor.float().cpu() for name, tensor in newest.items()}
+    before = [path for path in list_checkpoints(folder) if path.name < _name(step)]
+    found = 1
+    for path in reversed(before):
+        if found == count:
+            break
+        try:
+            weights = _load_tensors(path, TENSOR_FILES[0])
+        except (XunlianError, OSError, SafetensorError, KeyError, TypeError) as error:
+            warn(f"The checkpoint '{path}' is damaged ({error}) and left out of the mean.")
+            continue
+        for name, tensor in weights.items():
+            total[name] = total[name] + tensor.float()
+        found += 1
+    return {name: tensor / found for name, tensor in total.items()}, found
 
 
 def random_state(device: torch.device) -> dict[str, list[int]]:
@@ -97,12 +109,18 @@ def restore_random_state(state: dict[str, list[int]], device: torch.device) -> N
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    state = read_json(path / "state.json")
-    for name in TENSOR_FILES:
-        if sha256(path / name) != state["checksums"][name]:
-            raise InputError(f"'{name}' does not match its checksum")
-    model, optimizer = (load_file(path / name) for name in TENSOR_FILES)
-    return model, optimizer, state
+    model, optimizer = (_load_tensors(path, name) for name in TENSOR_FILES)
+    return model, optimizer, read_json(path / "state.json")
+
+
+def _load_tensors(path: Path, name: str) -> dict[str, Tensor]:
+    if sha256(path / name) != read_json(path / "state.json")["checksums"][name]:
+        raise InputError(f"'{name}' does not match its checksum")
+    return load_file(path / name)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -83,7 +83,12 @@ def decide(
 def apply_tuned(
     recipe: Recipe, asked: Training, vocab_size: int, machine: Machine, group: Group
 ) -> tuple[Recipe, str | None]:
-    """What `xunlian tune` found for this network here, where the recipe `asked` for nothing."""
+    """What `xunlian tune` found for this network here, where the recipe `asked` for nothing.
+
+    It was found by one process that had the machine alone, so it is for one process.
+    """
+    if group.size > 1:
+        return recipe, None
     shape = shape_of(recipe.model)
     key = profile_key(machine, recipe.model, shape, vocab_size, str(group.device))
     tuned = tuned_settings(key)
@@ -217,9 +222,8 @@ def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) 
     total = clock.total_steps
     if total is None:
         total = max(1, round((clock.budget.amount - clock.seconds()) / step_seconds))
-    # A validation token costs about a third of a training token.
-    validation_seconds = max(1e-3, step_seconds * val_tokens / training.batch_tokens / 3)
-    validations = VALIDATION_SHARE * total * step_seconds / validation_seconds
+    seconds = max(1e-3, validation_seconds(step_seconds, val_tokens, training.batch_tokens))
+    validations = VALIDATION_SHARE * total * step_seconds / seconds
     validations = min(20.0, max(2.0, validations))
     values = {
         "validate_every": training.validate_every or max(1, round(total / validations)),
@@ -228,6 +232,11 @@ def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) 
         "log_every": training.log_every or max(1, total // LOG_LINES),
     }
     return recipe.model_copy(update={"training": training.model_copy(update=values)})
+
+
+def validation_seconds(step_seconds: float, val_tokens: int, batch_tokens: int) -> float:
+    """Roughly: a token costs a third of what it costs in training."""
+    return step_seconds * val_tokens / batch_tokens / 3
 
 
 def clock_of(recipe: Recipe, corpus_tokens: int, started: float, before: float = 0.0) -> Clock:

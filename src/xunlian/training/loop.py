@@ -276,7 +276,6 @@ class Loop:
             with self.stepper.optimizers.averaged():
                 self._write_model()
         if self.settings.average_checkpoints > 1:
-            self._checkpoint()
             self._try_mean()
         state.finished = True
         self._checkpoint()
@@ -286,8 +285,9 @@ class Loop:
         validation, state, model = self.objective.validation, self.progress, self.stepper.model
         if validation is None or state.best_val_loss is None:
             return
-        mean, count = mean_weights(self.run.checkpoints, self.settings.average_checkpoints)
         own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        most = self.settings.average_checkpoints
+        mean, count = mean_weights(self.run.checkpoints, own, state.step, most)
         model.load_state_dict(mean)
         loss = self._validation_loss(validation)
         better = loss < state.best_val_loss
