@@ -11,8 +11,24 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("xunlian", "torch", "transformers", "accelerate", "tokenizers")
 
 
-def record(name: str, row: dict[str, Any]) -> None:
-    """Append `row` to benchmarks/results/NAME.jsonl."""
+def record(name: str, row: dict[str, Any], folder: Path = RESULTS) -> None:
+    """Append `row` to FOLDER/NAME.jsonl."""
+    line = {"date": datetime.date.today().isoformat(), **row, **surroundings()}
+    folder.mkdir(exist_ok=True)
+    with open(folder / f"{name}.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def recorded(name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """What `record` has appended so far."""
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def surroundings() -> dict[str, Any]:
+    """The machine and the versions of what is installed."""
     from xunlian.machine.features import read_machine
 
     machine = read_machine()
@@ -22,13 +38,8 @@ def record(name: str, row: dict[str, Any]) -> None:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    line = {
-        "date": datetime.date.today().isoformat(),
-        **row,
+    return {
         "machine": f"{machine.processor}, {machine.cores} cores",
         "features": list(machine.features),
         "versions": {"python": platform.python_version(), **versions},
     }
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"{name}.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")

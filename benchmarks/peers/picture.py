@@ -1,0 +1,148 @@
+"""Loss against seconds, all sides in one picture."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peers.ratios import best, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = {
+    "xunlian": "#c2412c",
+    "xunlian-same": "#e08a5b",
+    "nanogpt": "#4671a8",
+    "nanogpt-tuned": "#7fa6d6",
+    "trainer": "#2a8c7c",
+    "trainer-tuned": "#7bbcae",
+    "litgpt": "#8a8078",
+}
+INK, FAINT, GRID = "#1f2428", "#6b7176", "#e8e5de"
+PANEL = (7.0, 4.6)  # inches
+
+
+def draw(
+    panels: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    goals: Sequence[Any],
+    names: Mapping[str, str],
+    path: Path,
+) -> None:
+    """A panel for each task, `(title, rows)`, side by side on white."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from xunlian.report.svg import STYLE
+
+    style = {
+        **STYLE,
+        "figure.facecolor": "#ffffff",
+        "axes.facecolor": "#ffffff",
+        "text.color": INK,
+        "axes.labelcolor": FAINT,
+        "axes.edgecolor": GRID,
+        "grid.color": GRID,
+        "xtick.color": GRID,
+        "ytick.color": GRID,
+        "xtick.labelcolor": FAINT,
+        "ytick.labelcolor": FAINT,
+    }
+    with matplotlib.rc_context(style):
+        size = (PANEL[0] * len(panels), PANEL[1])
+        figure = Figure(figsize=size, dpi=160, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, wspace=0.04)  # type: ignore[union-attr, call-arg]
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, rows) in zip(grid, panels, strict=True):
+            _panel(axes, rows, goals, names)
+            axes.set_title(title, loc="left", fontsize=12, weight="bold", pad=12)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", metadata={"Software": "Xunlian"})
+    path.write_bytes(file.getvalue())
+
+
+def _panel(
+    axes: "Axes", rows: Sequence[Mapping[str, Any]], goals: Sequence[Any], names: Mapping[str, str]
+) -> None:
+    from matplotlib.ticker import NullLocator
+
+    from xunlian.report.units import short_time
+
+    lines = curves(rows)
+    ends = [loss[-1] for _, loss in lines.values()]
+    lowest = min(min(loss) for _, loss in lines.values())
+    # The first fall from ln(vocabulary) would flatten the rest.
+    highest = max(max(ends), min(max(loss) for _, loss in lines.values()))
+    room = highest - lowest or 1.0
+    axes.set_ylim(lowest - 0.08 * room, highest + 0.25 * room)
+    axes.set_xscale("log")
+    first = min(seconds[0] for seconds, _ in lines.values())
+    last = max(seconds[-1] for seconds, _ in lines.values())
+    axes.set_xlim(first / 1.15, last * 1.15)
+    nice = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400, 28800)
+    ticks = [tick for tick in nice if first / 1.15 <= tick <= last * 1.15]
+    axes.set_xticks(ticks, [short_time(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("time since the start of the program, compiling included")
+    axes.set_ylabel("validation loss, nats per token")
+    for side, (seconds, losses) in lines.items():
+        own = side.startswith("xunlian")
+        axes.plot(
+            seconds,
+            losses,
+            color=COLORS[side],
+            linewidth=2.6 if own else 1.7,
+            marker="o",
+            markersize=5.0 if own else 3.6,
+            markevery=None if own else [len(seconds) - 1],
+            solid_capstyle="round",
+            zorder=3 if own else 2,
+            label=names[side],
+        )
+    axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor="linecolor")
+    for goal in goals:
+        _mark_ratio(axes, rows, goal)
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Side -> seconds and losses. One of ours has a point for each budget, in means of its seeds;
+    of a peer's learning rates the best is drawn."""
+    found = {}
+    for side in COLORS:
+        several = [dict(row) for row in rows if row["side"] == side]
+        if side.startswith("xunlian"):
+            line = [(point.seconds, point.loss) for point in points(several)]
+        else:
+            row = best(several)
+            line = [(point["seconds"], point["loss"]) for point in row["curve"]] if row else []
+        if line:
+            seconds, losses = zip(*line, strict=True)
+            found[side] = (list(seconds), list(losses))
+    return found
+
+
+def _mark_ratio(axes: "Axes", rows: Sequence[Mapping[str, Any]], goal: Any) -> None:
+    """A dotted line from where we reach a peer's loss to where it does, with the ratio."""
+    from peers.ratios import first_to_reach
+
+    peer = best(dict(row) for row in rows if row["side"] == goal.peer)
+    if peer is None:
+        return
+    ours = points(dict(row) for row in rows if row["side"] == goal.ours)
+    reached = first_to_reach(ours, peer["loss"])
+    if reached is None:
+        return
+    begin, end = reached.seconds, peer["seconds"]
+    axes.plot([begin, end], [peer["loss"]] * 2, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.annotate(
+        f"{end / begin:.1f}x sooner",
+        ((begin * end) ** 0.5, peer["loss"]),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        color=COLORS[goal.ours],
+        weight="bold",
+    )

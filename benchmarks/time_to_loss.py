@@ -1,0 +1,214 @@
+"""Seconds until a validation loss, start-up and compiling included: Xunlian beside its peers.
+
+    python benchmarks/time_to_loss.py [TASK] [--nanogpt PATH] [--seeds 1 2 3] [--only SIDE ...]
+
+A peer trains for a fixed number of steps; Xunlian then gets one budget in seconds after another
+until one ends at the peer's loss or below. Each side is a process of its own that finds no compiled
+code. What is measured is appended to results/time_to_loss.jsonl at once, and is not measured again
+on the same machine with the same versions, so a run that was stopped goes on; --again starts anew.
+Peers that are not there are left out, and how to get them is said. Then come the table of ratios
+and the picture, docs/time-to-loss.png.
+
+--smoke runs every side for a few steps, to see that all of it works; it leaves no results.
+"""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from peers import nanogpt, ours, picture
+from peers.ratios import Goal, Row, first_to_reach, points, table
+from peers.start import Failed
+from records import RESULTS, record, recorded, surroundings
+
+NAME = "time_to_loss"
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = {
+    "nanogpt": "nanoGPT as it is",
+    "nanogpt-tuned": "nanoGPT in bf16, compiled, best rate",
+    "nanogpt-a100": "nanoGPT's README, one A100, 3 minutes",
+    "xunlian": "Xunlian, our size",
+    "xunlian-same": "Xunlian, its size",
+}
+TITLES = {"shakespeare": "Tiny Shakespeare by characters"}
+GOALS = {
+    "shakespeare": (
+        Goal("nanogpt", "xunlian", times=20),
+        Goal("nanogpt", "xunlian-same", times=12),
+        Goal("nanogpt-tuned", "xunlian-same", times=2.5),
+        Goal("nanogpt-a100", "xunlian", loss=1.4697, seconds=300),
+    ),
+}
+SHAKESPEARE = "shakespeare-char"
+NANOGPT_SIZE = ["model.depth=6", "model.width=384", "model.context=256"]
+BUDGETS = (15, 20, 25, 30, 40, 50, 60, 75, 90, 120, 150, 180, 240, 300, 400, 500, 600, 900)
+
+
+class Bench:
+    """What is measured and what was: rows on file, and the work that is left."""
+
+    def __init__(self, task: str, options: argparse.Namespace, results: Path) -> None:
+        self.task, self.options, self.results = task, options, results
+        self.around = surroundings()
+        self.failed = False
+
+    def rows(self) -> list[Row]:
+        """Those of this task and machine, with the versions that each side was measured with last.
+
+        Of the same setting the latest counts."""
+        found: dict[str, Row] = {}
+        versions: dict[str, str] = {}
+        lines = [row for row in recorded(NAME, self.results) if row["task"] == self.task]
+        lines = [row for row in lines if row["machine"] == self.around["machine"]]
+        for row in lines:
+            versions[row["side"]] = row["version"]
+        for row in lines:
+            if row["version"] == versions[row["side"]]:
+                found[f"{row['side']} {row['settings']} {row['seed']}"] = row
+        return list(found.values())
+
+    def measure(
+        self,
+        side: str,
+        version: str,
+        settings: dict[str, Any],
+        seed: int,
+        run: Callable[[], dict[str, Any]],
+    ) -> None:
+        """Run a side unless its row is there, and append the row."""
+        key = {"side": side, "version": version, "settings": settings, "seed": seed}
+        said = ", ".join(f"{k} {v}" for k, v in {**settings, "seed": seed}.items() if v != [])
+        if not self.options.again:
+            for row in self.rows():
+                if all(row[name] == value for name, value in key.items()):
+                    print(f"{NAMES[side]}, {said}: on file, {_result(row)}", flush=True)
+                    return
+        print(f"{NAMES[side]}, {said} ...", flush=True)
+        try:
+            row = {"task": self.task, **key, **run()}
+        except Failed as problem:
+            print(problem, flush=True)
+            self.failed = True
+            return
+        record(NAME, row, self.results)
+        print(f"  {_result(row)}", flush=True)
+
+    def ours(
+        self, side: str, corpus: Path, folder: Path, recipe: str, overrides: list[str]
+    ) -> None:
+        """One budget after the other, until one reaches every loss that is asked of this side."""
+        version = f"{_digest(ROOT / 'src' / 'xunlian')}, torch {self.around['versions']['torch']}"
+        losses = [
+            row["loss"]
+            for goal in GOALS[self.task]
+            for row in [*self.rows(), {"side": goal.peer, "loss": goal.loss}]
+            if goal.ours == side and row["side"] == goal.peer and row["loss"] is not None
+        ]
+        for budget in self.options.budgets:
+            for seed in self.options.seeds:
+                settings = {"recipe": recipe, "overrides": overrides, "budget_seconds": budget}
+                self.measure(
+                    side,
+                    version,
+                    settings,
+                    seed,
+                    lambda budget=budget, seed=seed: ours.measure(
+                        folder, corpus, recipe, overrides, f"{budget}s", seed
+                    ),
+                )
+            found = points(row for row in self.rows() if row["side"] == side)
+            if not losses or first_to_reach(found, min(losses)):
+                return
+
+    def wants(self, side: str) -> bool:
+        return not self.options.only or side in self.options.only
+
+
+def shakespeare(bench: Bench, folder: Path) -> None:
+    from xunlian.recipe.samples import resolve_source
+
+    options = bench.options
+    text = Path(resolve_source("sample:shakespeare.txt")).read_text("utf-8")
+    steps, batch, eval_iters = 500, 16, 20
+    if options.smoke:
+        text, steps, batch, eval_iters = text[:50_000], 10, 2, 1
+    if options.nanogpt:
+        copy = nanogpt.prepare(options.nanogpt, text, folder)
+        version = f"{nanogpt.version(options.nanogpt)}, torch {bench.around['versions']['torch']}"
+        if bench.wants("nanogpt"):
+            run = lambda: nanogpt.measure(copy, steps, batch, eval_iters)  # noqa: E731
+            bench.measure("nanogpt", version, {"steps": steps}, 1337, run)
+        if bench.wants("nanogpt-tuned"):
+            for rate in options.rates or (1e-3, 2e-3, 4e-3):
+                run = lambda rate=rate: nanogpt.measure_tuned(copy, steps, batch, rate)  # noqa: E731
+                settings = {"steps": steps, "rate": rate}
+                bench.measure("nanogpt-tuned", version, settings, 1337, run)
+    else:
+        print(f"nanoGPT is left out. To get it: {nanogpt.HOW_TO_GET}")
+    corpus = ours.prepare(folder, [SHAKESPEARE])
+    for side, overrides in (("xunlian-same", NANOGPT_SIZE), ("xunlian", [])):
+        if bench.wants(side):
+            bench.ours(side, corpus, folder, SHAKESPEARE, [*overrides, *options.set])
+
+
+TASKS = {"shakespeare": shakespeare}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of: {', '.join(TASKS)}")
+    parser.add_argument("--nanogpt", type=Path, metavar="PATH", help="a checkout of nanoGPT")
+    parser.add_argument("--rates", type=float, nargs="+", help="rates that a peer is tuned with")
+    parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, metavar="SECONDS")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="ours")
+    parser.add_argument("--only", nargs="+", choices=NAMES, metavar="SIDE", help="run only these")
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings, ours")
+    parser.add_argument("--again", action="store_true", help="measure what is on file once more")
+    parser.add_argument("--smoke", action="store_true", help="a few steps each; no results")
+    options = parser.parse_args()
+    tasks = options.tasks or list(TASKS)
+    for task in tasks:
+        if task not in TASKS:
+            parser.error(f"there is no task '{task}'; there are: {', '.join(TASKS)}")
+    if options.nanogpt and not (options.nanogpt / "train.py").is_file():
+        parser.error(f"'{options.nanogpt}' has no train.py; {nanogpt.HOW_TO_GET}")
+    results, drawing = RESULTS, ROOT / "docs" / "time-to-loss.png"
+    if options.smoke:
+        results = Path(tempfile.mkdtemp(prefix="time-to-loss-"))
+        drawing, options.budgets = results / "time-to-loss.png", (15, 20)
+    benches = []
+    for task in tasks:
+        print(f"{TITLES[task]}", flush=True)
+        benches.append(Bench(task, options, results))
+        with tempfile.TemporaryDirectory(prefix="time-to-loss-") as folder:
+            TASKS[task](benches[-1], Path(folder))
+        print(f"\n{table(GOALS[task], benches[-1].rows(), NAMES)}\n", flush=True)
+    panels = [(TITLES[bench.task], bench.rows()) for bench in benches if bench.rows()]
+    if panels:
+        goals = [goal for task in tasks for goal in GOALS[task]]
+        picture.draw(panels, goals, NAMES, drawing)
+        print(f"Picture: {drawing}")
+    sys.exit(int(any(bench.failed for bench in benches)))
+
+
+def _result(row: Row) -> str:
+    return f"loss {row['loss']:.4f} after {row['seconds']:.1f} s, {row['tokens']:,} tokens"
+
+
+def _digest(folder: Path) -> str:
+    """Of our code, so that a change of it is measured anew."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    main()
