@@ -1,6 +1,7 @@
-"""All benchmarks, one after the other: what `make bench` runs (about 25 minutes on two cores).
+"""All benchmarks, one after the other: what `make bench` runs (about an hour on two cores, and
+another for each peer of `time_to_loss.py`).
 
-    python benchmarks/run.py [training_speed shakespeare generation prepare_memory]
+    python benchmarks/run.py [time_to_loss training_speed shakespeare generation prepare_memory]
 
 Each is a program of its own that appends its result when it has it, so a run that is stopped goes
 on with the names that are left.
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("training_speed", "shakespeare", "generation", "prepare_memory")
+ALL = ("time_to_loss", "training_speed", "shakespeare", "generation", "prepare_memory")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ and the picture, docs/time-to-loss.png.
 
 import argparse
 import hashlib
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -163,7 +164,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of: {', '.join(TASKS)}")
-    parser.add_argument("--nanogpt", type=Path, metavar="PATH", help="a checkout of nanoGPT")
+    parser.add_argument(
+        "--nanogpt",
+        type=Path,
+        default=os.environ.get("NANOGPT"),
+        metavar="PATH",
+        help="a checkout of nanoGPT; default: the environment's NANOGPT",
+    )
     parser.add_argument("--rates", type=float, nargs="+", help="rates that a peer is tuned with")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, metavar="SECONDS")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="ours")
@@ -181,7 +188,7 @@ def main() -> None:
     results, drawing = RESULTS, ROOT / "docs" / "time-to-loss.png"
     if options.smoke:
         results = Path(tempfile.mkdtemp(prefix="time-to-loss-"))
-        drawing, options.budgets = results / "time-to-loss.png", (15, 20)
+        drawing, options.budgets = results / "time-to-loss.png", (30, 60)
     benches = []
     for task in tasks:
         print(f"{TITLES[task]}", flush=True)

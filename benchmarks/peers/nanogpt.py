@@ -131,10 +131,9 @@ def _run_script(script: list[str]) -> None:
     import runpy
     import sys
 
+    import model  # noqa: F401
     import numpy  # noqa: F401
     import torch
-
-    import model  # noqa: F401
 
     tell_base()
     sys.argv = ["train.py", *script]
@@ -150,7 +149,6 @@ def _train_tuned(steps: int, batch: int, rate: float) -> None:
 
     import numpy as np
     import torch
-
     from model import GPT, GPTConfig
 
     tell_base()
@@ -209,17 +207,16 @@ def _validation_loss(model: Any, context: int) -> float:
     import torch
 
     data = torch.from_numpy(np.fromfile("data/shakespeare_char/val.bin", np.uint16).astype("i8"))
+    whole = (len(data) - 1) // context * context
+    inputs, targets = data[:whole].view(-1, context), data[1 : whole + 1].view(-1, context)
+    batches = list(zip(inputs.split(32), targets.split(32), strict=True))
+    if whole < len(data) - 1:
+        batches.append((data[None, whole:-1], data[None, whole + 1 :]))
     model.eval()
     nats = 0.0
     with torch.no_grad():
-        whole = (len(data) - 1) // context * context
-        windows = list(zip(data[:whole].split(context), data[1 : whole + 1].split(context)))
-        batches = [windows[i : i + 32] for i in range(0, len(windows), 32)]
-        if whole < len(data) - 1:
-            batches.append([(data[whole:-1], data[whole + 1 :])])
-        for batch in batches:
-            inputs, targets = (torch.stack(side) for side in zip(*batch))
-            nats += model(inputs, targets)[1].item() * targets.numel()
+        for inputs, targets in batches:
+            nats += model(inputs, targets.contiguous())[1].item() * targets.numel()
     model.train()
     return nats / (len(data) - 1)
 

@@ -39,8 +39,9 @@ def measure(
         "parameters": run_facts["parameters"],
         "first_step_seconds": rows[0]["seconds"],
         "compile_seconds": run_facts["compile_seconds"],
+        # On a slow machine a small budget may end before the first step.
         "tokens_per_second": statistics.median(
-            row["tokens_per_second"] for row in rows if "loss" in row
+            [row["tokens_per_second"] for row in rows if "loss" in row] or [0.0]
         ),
     }
 

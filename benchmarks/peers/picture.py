@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peers.ratios import best, points
+from peers.ratios import best, first_to_reach, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def _panel(
             zorder=3 if own else 2,
             label=names[side],
         )
-    axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor="linecolor")
+    axes.legend(loc="lower left", frameon=False, fontsize=9, labelcolor="linecolor")
     for goal in goals:
         _mark_ratio(axes, rows, goal)
 
@@ -124,9 +124,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], li
 
 
 def _mark_ratio(axes: "Axes", rows: Sequence[Mapping[str, Any]], goal: Any) -> None:
-    """A dotted line from where we reach a peer's loss to where it does, with the ratio."""
-    from peers.ratios import first_to_reach
-
+    """A dotted line from where we reach a peer's loss to where it does, and the times' ratio."""
     peer = best(dict(row) for row in rows if row["side"] == goal.peer)
     if peer is None:
         return
@@ -137,12 +135,11 @@ def _mark_ratio(axes: "Axes", rows: Sequence[Mapping[str, Any]], goal: Any) -> N
     begin, end = reached.seconds, peer["seconds"]
     axes.plot([begin, end], [peer["loss"]] * 2, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.annotate(
-        f"{end / begin:.1f}x sooner",
-        ((begin * end) ** 0.5, peer["loss"]),
-        xytext=(0, 3),
+        f"{end / begin:.1f}x",
+        (begin, peer["loss"]),
+        xytext=(7, 3),
         textcoords="offset points",
-        ha="center",
-        fontsize=8.5,
+        fontsize=11,
         color=COLORS[goal.ours],
         weight="bold",
     )

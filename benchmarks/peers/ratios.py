@@ -43,7 +43,7 @@ def points(rows: Iterable[Row]) -> list[Point]:
             budget,
             statistics.fmean(row["seconds"] for row in seeds.values()),
             statistics.fmean(row["loss"] for row in seeds.values()),
-            max((above_base(row) or 0 for row in seeds.values())) or None,
+            max(above_base(row) or 0 for row in seeds.values()) or None,
             statistics.fmean(row["tokens_per_second"] for row in seeds.values()),
             tuple(sorted(seeds)),
         )
