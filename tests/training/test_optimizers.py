@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from xunlian.models.decoder import Decoder, DecoderConfig, initialize
-from xunlian.training.optimizers import Muon, Optimizers, OptimizerSettings, orthogonalize
+from xunlian.training.optimizers import (
+    Muon,
+    Optimizers,
+    OptimizerSettings,
+    orthogonalize,
+    orthogonalize_in_blocks,
+)
 
 
 def tiny(tied: bool = False) -> Decoder:
@@ -48,6 +54,24 @@ def test_batched_orthogonalization_equals_one_at_a_time_in_float64(shape):
     batched = orthogonalize(matrices)
     for one, result in zip(matrices, batched, strict=True):
         assert torch.allclose(result.double(), slow_newton_schulz(one), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (8, 8)])
+def test_slices_are_orthogonalized_each_by_itself_and_sized_like_the_whole(shape):
+    matrices = torch.randn(2, *shape)
+    result = orthogonalize_in_blocks(matrices, 4)
+    for whole, found in zip(matrices, result, strict=True):
+        lying, found = (whole.T, found.T) if shape[1] > shape[0] else (whole, found)
+        shrink = (min(shape) / max(shape)) ** 0.5
+        for start in range(0, max(shape), 4):
+            expected = slow_newton_schulz(lying[start : start + 4]) * shrink
+            assert torch.allclose(found[start : start + 4].double(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "block"), [((10, 6), 4), ((8, 4), 4), ((4, 8), 8)])
+def test_a_matrix_that_cannot_be_cut_is_taken_whole(shape, block):
+    matrices = torch.randn(2, *shape)
+    assert torch.equal(orthogonalize_in_blocks(matrices, block), orthogonalize(matrices))
 
 
 def test_orthogonalized_singular_values_are_near_one():

@@ -3,6 +3,7 @@
 The constants were chosen by measurement on small models; docs/architecture.md says which.
 """
 
+import math
 from typing import Any
 
 from xunlian.errors import InputError
@@ -22,6 +23,7 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 # width 192, 46% at 384).
 EXPECTED_MFU = 0.5
 FULL_SPEED_WIDTH = 384
+SMALLEST_MUON_BLOCK = 128
 RECURRENT_MFU = 0.25  # their steps wait for each other
 RECURRENT_MICRO_TOKENS = 16_384  # the more rows at a time, the better
 
@@ -89,6 +91,8 @@ def resolve(
         or (65_536 if on_gpu else RECURRENT_MICRO_TOKENS if recurrent else 4_096),
         **_rates(training, shape),
     }
+    if training.muon_block is None:
+        values["muon_block"] = _muon_block(batch_tokens, shape.width)
     if recurrent and pairs and training.compile == "auto":
         values["compile"] = "off"  # their batches have many shapes
     if training.label_smoothing is None:
@@ -151,6 +155,15 @@ def _check_batch(batch_tokens: int, context: int, processes: int) -> None:
             f"training.batch_tokens = {batch_tokens} is not a multiple of model.context x "
             f"processes = {context} x {processes}; use {near}."
         )
+
+
+def _muon_block(batch_tokens: int, width: int) -> int:
+    """The slices of Muon; 0 where whole matrices cost little beside a batch of this size.
+
+    Slices of b rows cost 10 b / (3 batch_tokens) of the products of their matrices.
+    """
+    block = max(SMALLEST_MUON_BLOCK, 2 ** round(math.log2(batch_tokens / 64)))
+    return block if block < width else 0
 
 
 def _rates(training: Training, shape: Shape | RecurrentShape) -> dict[str, float]:

@@ -244,6 +244,13 @@ class Training(Table):
         description="Decoupled weight decay of the matrices. Default: 0.01 (muon), 0.1 (adamw).",
     )
     momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
+    muon_block: int | None = Field(
+        None,
+        ge=0,
+        description="Muon orthogonalizes slices of so many rows instead of whole matrices, which "
+        "is cheaper; 0: whole. Default: by batch_tokens, so that it costs about a twentieth of the "
+        "products of the network.",
+    )
     betas: tuple[float, float] = Field((0.9, 0.95), description="Betas of AdamW.")
     warmup: float = Field(
         0.02, ge=0, lt=1, description="Fraction of the budget in which the rate rises."

@@ -11,7 +11,8 @@ import torch
 
 from xunlian.console import say, warn
 from xunlian.errors import InputError
-from xunlian.machine.features import Machine, available_cores, available_memory
+from xunlian.machine.compiler import trust_instruction_sets
+from xunlian.machine.features import Machine, available_cores, available_memory, read_machine
 from xunlian.machine.memory import predict_training_memory
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
@@ -187,6 +188,7 @@ def try_compile(stepper: Stepper, rows: Rows) -> tuple[bool, float, str]:
     Returns whether it worked, the seconds it took, and what to say about a failure.
     """
     begun = time.perf_counter()
+    trust_instruction_sets(read_machine().compiler)
     stepper.compile()
     try:
         _run_micro_batch(stepper, rows)

@@ -4,6 +4,8 @@ Notable ideas:
 - Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/): the update of a matrix is its
   Nesterov momentum, orthogonalized by five Newton-Schulz steps. Matrices of one shape go through
   the iteration as one batch: one at a time is many times slower.
+- Blocks (after arXiv 2510.16981): a matrix is cut into slices that are orthogonalized each by
+  itself, which costs a fraction, for the work grows with the square of the shorter side.
 - AdamW (arXiv 1711.05101) through the library's fused kernel.
 - Groups carry their own peak rates; the schedule scales them all by one factor.
 - An exponential moving average of the weights (arXiv 1803.05407 and before), on demand, is what is
@@ -42,6 +44,23 @@ def orthogonalize(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+def orthogonalize_in_blocks(matrices_NRC: Tensor, block: int) -> Tensor:
+    """`orthogonalize` for slices of `block` rows, or columns where these are more.
+
+    A matrix whose longer side is no multiple of `block`, or whose shorter side is not longer, is
+    taken whole. The size (Frobenius norm) of the result is that of a whole matrix's.
+    """
+    count, rows, columns = matrices_NRC.shape
+    longer, shorter = max(rows, columns), min(rows, columns)
+    if longer % block or shorter <= block:
+        return orthogonalize(matrices_NRC)
+    wide = columns > rows
+    lying = matrices_NRC.mT if wide else matrices_NRC  # (N, longer, shorter)
+    slices = lying.reshape(count * (longer // block), block, shorter)
+    joined = orthogonalize(slices).reshape(count, longer, shorter) * (shorter / longer) ** 0.5
+    return joined.mT if wide else joined
+
+
 class Muon(torch.optim.Optimizer):
     """Muon over two-dimensional parameters.
 
@@ -50,6 +69,7 @@ class Muon(torch.optim.Optimizer):
         lr: the size of an update: the spectral norm of a square matrix's change in one step.
         momentum: of the gradient average (Nesterov).
         weight_decay: decoupled, times the rate.
+        block: matrices are orthogonalized in slices of so many rows or columns; 0: whole.
         dtype: type of the Newton-Schulz iteration.
     """
 
@@ -59,10 +79,11 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
+        block: int = 0,
         dtype: torch.dtype = torch.bfloat16,
     ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.dtype = dtype
+        self.block, self.dtype = block, dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -88,7 +109,10 @@ class Muon(torch.optim.Optimizer):
         momentum, rate = group["momentum"], group["lr"]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, averages, momentum)
-        updates = orthogonalize(torch.stack(nesterov).to(self.dtype))
+        stacked = torch.stack(nesterov).to(self.dtype)
+        updates = (
+            orthogonalize_in_blocks(stacked, self.block) if self.block else orthogonalize(stacked)
+        )
         rows, columns = updates.shape[-2:]
         # A tall matrix gets a longer step, so that outputs change alike whatever the shape.
         scale = rate * max(1.0, rows / columns) ** 0.5
@@ -110,6 +134,7 @@ class OptimizerSettings:
     betas: tuple[float, float]
     iteration_dtype: torch.dtype
     average_decay: float = 0.0
+    muon_block: int = 0
 
 
 class Optimizers:
@@ -129,6 +154,7 @@ class Optimizers:
                 settings.learning_rate,
                 settings.momentum,
                 settings.weight_decay,
+                settings.muon_block,
                 settings.iteration_dtype,
             )
         rates = {

@@ -160,6 +160,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
             "momentum",
             "betas",
             "average_decay",
+            "muon_block",
         )
     }
     optimizers = Optimizers(
