@@ -226,7 +226,7 @@ def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) 
         total = max(1, round((clock.budget.amount - clock.seconds()) / step_seconds))
     seconds = max(1e-3, validation_seconds(step_seconds, val_tokens, training.batch_tokens))
     validations = VALIDATION_SHARE * total * step_seconds / seconds
-    validations = min(20.0, max(2.0, validations))
+    validations = min(20.0, max(1.0, validations))
     values = {
         "validate_every": training.validate_every or max(1, round(total / validations)),
         "checkpoint_every": training.checkpoint_every
