@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers import nanogpt, ours, picture
+from peers import chinese, litgpt, nanogpt, ours, picture, trainer
 from peers.ratios import Goal, Row, first_to_reach, points, table
 from peers.start import Failed
 from records import RESULTS, record, recorded, surroundings
@@ -32,16 +32,27 @@ NAMES = {
     "nanogpt": "nanoGPT as it is",
     "nanogpt-tuned": "nanoGPT in bf16, compiled, best rate",
     "nanogpt-a100": "nanoGPT's README, one A100, 3 minutes",
+    "trainer": "Transformers' Trainer in bf16",
+    "trainer-tuned": "Transformers' Trainer in bf16, best rate",
+    "litgpt": "litgpt pretrain",
     "xunlian": "Xunlian, our size",
-    "xunlian-same": "Xunlian, its size",
+    "xunlian-same": "Xunlian, same size",
 }
-TITLES = {"shakespeare": "Tiny Shakespeare by characters"}
+TITLES = {
+    "shakespeare": "Tiny Shakespeare by characters",
+    "chinese": "14M parameters, Chinese text",
+}
 GOALS = {
     "shakespeare": (
         Goal("nanogpt", "xunlian", times=20),
         Goal("nanogpt", "xunlian-same", times=12),
         Goal("nanogpt-tuned", "xunlian-same", times=2.5),
         Goal("nanogpt-a100", "xunlian", loss=1.4697, seconds=300),
+    ),
+    "chinese": (
+        Goal("trainer", "xunlian-same", times=5),
+        Goal("trainer-tuned", "xunlian-same", times=3),
+        Goal("litgpt", "xunlian-same", times=4, times_speed=1.5),
     ),
 }
 SHAKESPEARE = "shakespeare-char"
@@ -99,7 +110,13 @@ class Bench:
         print(f"  {_result(row)}", flush=True)
 
     def ours(
-        self, side: str, corpus: Path, folder: Path, recipe: str, overrides: list[str]
+        self,
+        side: str,
+        corpus: Path,
+        folder: Path,
+        recipe: str,
+        overrides: list[str],
+        data: str = "",
     ) -> None:
         """One budget after the other, until one reaches every loss that is asked of this side."""
         version = f"{_digest(ROOT / 'src' / 'xunlian')}, torch {self.around['versions']['torch']}"
@@ -112,6 +129,7 @@ class Bench:
         for budget in self.options.budgets:
             for seed in self.options.seeds:
                 settings = {"recipe": recipe, "overrides": overrides, "budget_seconds": budget}
+                settings |= {"corpus": data} if data else {}
                 self.measure(
                     side,
                     version,
@@ -156,7 +174,41 @@ def shakespeare(bench: Bench, folder: Path) -> None:
             bench.ours(side, corpus, folder, SHAKESPEARE, [*overrides, *options.set])
 
 
-TASKS = {"shakespeare": shakespeare}
+def chinese_text(bench: Bench, folder: Path) -> None:
+    options, texts = bench.options, [str(path.resolve()) for path in bench.options.text]
+    if not texts:
+        print("Left out, because no text is named: --text FILE ..., 15 MB of Chinese or more")
+        return
+    steps, val = 3_000_000 // chinese.BATCH_TOKENS, "0.03"
+    if options.smoke:
+        texts, steps, val = texts[:1], 6, "0.003"
+    corpus = ours.prepare(folder, [*texts, "--vocab-size", str(chinese.VOCAB), "--val", val])
+    data = hashlib.sha256((corpus / "corpus.json").read_bytes()).hexdigest()[:12]
+    same = {"corpus": data, "steps": steps}
+    versions = bench.around["versions"]
+    if "transformers" in versions and "accelerate" in versions:
+        version = f"{versions['transformers']}, torch {versions['torch']}"
+        if bench.wants("trainer"):
+            run = lambda: trainer.measure(folder, corpus, steps, None)  # noqa: E731
+            bench.measure("trainer", version, same, 42, run)
+        if bench.wants("trainer-tuned"):
+            for rate in options.rates or (1e-3, 3e-3):
+                run = lambda rate=rate: trainer.measure(folder, corpus, steps, rate)  # noqa: E731
+                bench.measure("trainer-tuned", version, {**same, "rate": rate}, 42, run)
+    else:
+        print(f"The Trainer is left out. To get it: {trainer.HOW_TO_GET}")
+    if python := options.litgpt_python:
+        if bench.wants("litgpt"):
+            run = lambda: litgpt.measure(folder, corpus, steps, python)  # noqa: E731
+            bench.measure("litgpt", litgpt.version(python), same, 42, run)
+    else:
+        print(f"litgpt is left out. To get it: {litgpt.HOW_TO_GET}")
+    if bench.wants("xunlian-same"):
+        overrides = [*chinese.OURS, *options.set]
+        bench.ours("xunlian-same", corpus, folder, "small", overrides, data)
+
+
+TASKS = {"shakespeare": shakespeare, "chinese": chinese_text}
 
 
 def main() -> None:
@@ -170,6 +222,21 @@ def main() -> None:
         default=os.environ.get("NANOGPT"),
         metavar="PATH",
         help="a checkout of nanoGPT; default: the environment's NANOGPT",
+    )
+    parser.add_argument(
+        "--litgpt-python",
+        type=Path,
+        default=os.environ.get("LITGPT_PYTHON"),
+        metavar="PATH",
+        help="a Python that has litgpt; default: the environment's LITGPT_PYTHON",
+    )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        default=[Path(name) for name in os.environ.get("CHINESE_TEXT", "").split()],
+        metavar="FILE",
+        help="Chinese text; default: the environment's CHINESE_TEXT",
     )
     parser.add_argument("--rates", type=float, nargs="+", help="rates that a peer is tuned with")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, metavar="SECONDS")
@@ -185,6 +252,16 @@ def main() -> None:
             parser.error(f"there is no task '{task}'; there are: {', '.join(TASKS)}")
     if options.nanogpt and not (options.nanogpt / "train.py").is_file():
         parser.error(f"'{options.nanogpt}' has no train.py; {nanogpt.HOW_TO_GET}")
+    for path in options.text:
+        if not path.exists():
+            parser.error(f"there is no '{path}' (--text)")
+    if options.litgpt_python:
+        # Not resolved: a virtual environment's Python is a link to the one it was made with.
+        options.litgpt_python = options.litgpt_python.absolute()
+        try:
+            litgpt.version(options.litgpt_python)
+        except (Failed, OSError) as problem:
+            parser.error(str(problem))
     results, drawing = RESULTS, ROOT / "docs" / "time-to-loss.png"
     if options.smoke:
         results = Path(tempfile.mkdtemp(prefix="time-to-loss-"))
