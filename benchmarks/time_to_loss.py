@@ -17,16 +17,14 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from peers import chinese, litgpt, nanogpt, ours, picture, trainer
-from peers.ratios import Goal, Row, first_to_reach, points, table
+from peers.bench import Bench
+from peers.ratios import Goal, table
 from peers.start import Failed
-from records import RESULTS, record, recorded, surroundings
+from records import RESULTS
 
-NAME = "time_to_loss"
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
     "nanogpt": "nanoGPT as it is",
@@ -58,93 +56,6 @@ GOALS = {
 SHAKESPEARE = "shakespeare-char"
 NANOGPT_SIZE = ["model.depth=6", "model.width=384", "model.context=256"]
 BUDGETS = (15, 20, 25, 30, 40, 50, 60, 75, 90, 120, 150, 180, 240, 300, 400, 500, 600, 900)
-
-
-class Bench:
-    """What is measured and what was: rows on file, and the work that is left."""
-
-    def __init__(self, task: str, options: argparse.Namespace, results: Path) -> None:
-        self.task, self.options, self.results = task, options, results
-        self.around = surroundings()
-        self.failed = False
-
-    def rows(self) -> list[Row]:
-        """Those of this task and machine, with the versions that each side was measured with last.
-
-        Of the same setting the latest counts."""
-        found: dict[str, Row] = {}
-        versions: dict[str, str] = {}
-        lines = [row for row in recorded(NAME, self.results) if row["task"] == self.task]
-        lines = [row for row in lines if row["machine"] == self.around["machine"]]
-        for row in lines:
-            versions[row["side"]] = row["version"]
-        for row in lines:
-            if row["version"] == versions[row["side"]]:
-                found[f"{row['side']} {row['settings']} {row['seed']}"] = row
-        return list(found.values())
-
-    def measure(
-        self,
-        side: str,
-        version: str,
-        settings: dict[str, Any],
-        seed: int,
-        run: Callable[[], dict[str, Any]],
-    ) -> None:
-        """Run a side unless its row is there, and append the row."""
-        key = {"side": side, "version": version, "settings": settings, "seed": seed}
-        said = ", ".join(f"{k} {v}" for k, v in {**settings, "seed": seed}.items() if v != [])
-        if not self.options.again:
-            for row in self.rows():
-                if all(row[name] == value for name, value in key.items()):
-                    print(f"{NAMES[side]}, {said}: on file, {_result(row)}", flush=True)
-                    return
-        print(f"{NAMES[side]}, {said} ...", flush=True)
-        try:
-            row = {"task": self.task, **key, **run()}
-        except Failed as problem:
-            print(problem, flush=True)
-            self.failed = True
-            return
-        record(NAME, row, self.results)
-        print(f"  {_result(row)}", flush=True)
-
-    def ours(
-        self,
-        side: str,
-        corpus: Path,
-        folder: Path,
-        recipe: str,
-        overrides: list[str],
-        data: str = "",
-    ) -> None:
-        """One budget after the other, until one reaches every loss that is asked of this side."""
-        version = f"{_digest(ROOT / 'src' / 'xunlian')}, torch {self.around['versions']['torch']}"
-        losses = [
-            row["loss"]
-            for goal in GOALS[self.task]
-            for row in [*self.rows(), {"side": goal.peer, "loss": goal.loss}]
-            if goal.ours == side and row["side"] == goal.peer and row["loss"] is not None
-        ]
-        for budget in self.options.budgets:
-            for seed in self.options.seeds:
-                settings = {"recipe": recipe, "overrides": overrides, "budget_seconds": budget}
-                settings |= {"corpus": data} if data else {}
-                self.measure(
-                    side,
-                    version,
-                    settings,
-                    seed,
-                    lambda budget=budget, seed=seed: ours.measure(
-                        folder, corpus, recipe, overrides, f"{budget}s", seed
-                    ),
-                )
-            found = points(row for row in self.rows() if row["side"] == side)
-            if not losses or first_to_reach(found, min(losses)):
-                return
-
-    def wants(self, side: str) -> bool:
-        return not self.options.only or side in self.options.only
 
 
 def shakespeare(bench: Bench, folder: Path) -> None:
@@ -269,7 +180,7 @@ def main() -> None:
     benches = []
     for task in tasks:
         print(f"{TITLES[task]}", flush=True)
-        benches.append(Bench(task, options, results))
+        benches.append(Bench(task, GOALS[task], NAMES, options, results))
         with tempfile.TemporaryDirectory(prefix="time-to-loss-") as folder:
             TASKS[task](benches[-1], Path(folder))
         print(f"\n{table(GOALS[task], benches[-1].rows(), NAMES)}\n", flush=True)
@@ -279,19 +190,6 @@ def main() -> None:
         picture.draw(panels, goals, NAMES, drawing)
         print(f"Picture: {drawing}")
     sys.exit(int(any(bench.failed for bench in benches)))
-
-
-def _result(row: Row) -> str:
-    return f"loss {row['loss']:.4f} after {row['seconds']:.1f} s, {row['tokens']:,} tokens"
-
-
-def _digest(folder: Path) -> str:
-    """Of our code, so that a change of it is measured anew."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".py", ".toml"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 if __name__ == "__main__":

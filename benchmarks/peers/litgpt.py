@@ -10,6 +10,7 @@ from typing import Any
 
 from peers import chinese
 from peers.child import Stopwatch, run, tell, tell_base, tell_peak
+from peers.evaluate import validation_loss
 from peers.start import Failed, facts, gather, start
 
 HOW_TO_GET = (
@@ -56,7 +57,7 @@ def child(folder: str, corpus: str, steps: int) -> None:
             return DataLoader(rows, batch_size=chinese.ROWS, shuffle=True, drop_last=True)
 
         def val_dataloader(self) -> Any:
-            return []
+            return DataLoader([])  # `validate` below reads the shards itself
 
     def validate(_: Any, model: Any, *__: Any, verbose: bool = True, **___: Any) -> Any:
         if not verbose:  # the sanity check before the first step
@@ -64,7 +65,7 @@ def child(folder: str, corpus: str, steps: int) -> None:
         tell_peak()
         with watch.paused(), torch.compiler.set_stance("force_eager"):
             model.eval()
-            loss = chinese.validation_loss(model, corpus)
+            loss = validation_loss(model, chinese.read_tokens(corpus, "val"), chinese.CONTEXT)
             model.train()
         tell(seconds=watch.seconds(), tokens=next(points) * chinese.BATCH_TOKENS, loss=loss)
         return torch.tensor(loss)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.child import Stopwatch, run, tell, tell_base, tell_peak
+from peers.evaluate import validation_loss
 from peers.start import Line, facts, gather, start
 
 CONTEXT = 256
@@ -140,7 +141,7 @@ def _run_script(script: list[str]) -> None:
     trained = runpy.run_path("train.py", run_name="__main__")["model"]
     tell_peak()
     tell(parameters=_parameters(trained), threads=torch.get_num_threads())
-    tell(loss=_validation_loss(trained, CONTEXT))
+    tell(loss=_validation_loss(trained))
 
 
 def _train_tuned(steps: int, batch: int, rate: float) -> None:
@@ -186,7 +187,7 @@ def _train_tuned(steps: int, batch: int, rate: float) -> None:
             tell_peak()
         if (step + 1) % max(1, steps // VALIDATIONS) == 0 or step + 1 == steps:
             with watch.paused(), torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = _validation_loss(raw, CONTEXT)
+                loss = _validation_loss(raw)
             tell(seconds=watch.seconds(), tokens=(step + 1) * batch * CONTEXT, loss=loss)
     tell(parameters=_parameters(raw), threads=torch.get_num_threads())
 
@@ -201,24 +202,15 @@ def _parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _validation_loss(model: Any, context: int) -> float:
-    """The whole validation part, in windows that do not overlap; a last short one too."""
+def _validation_loss(model: Any) -> float:
     import numpy as np
-    import torch
 
-    data = torch.from_numpy(np.fromfile("data/shakespeare_char/val.bin", np.uint16).astype("i8"))
-    whole = (len(data) - 1) // context * context
-    inputs, targets = data[:whole].view(-1, context), data[1 : whole + 1].view(-1, context)
-    batches = list(zip(inputs.split(32), targets.split(32), strict=True))
-    if whole < len(data) - 1:
-        batches.append((data[None, whole:-1], data[None, whole + 1 :]))
+    tokens = np.fromfile("data/shakespeare_char/val.bin", dtype=np.uint16)
     model.eval()
-    nats = 0.0
-    with torch.no_grad():
-        for inputs, targets in batches:
-            nats += model(inputs, targets.contiguous())[1].item() * targets.numel()
+    # Given targets, the model returns the logits of all positions.
+    loss = validation_loss(lambda x_BL: model(x_BL, x_BL)[0], tokens, CONTEXT)
     model.train()
-    return nats / (len(data) - 1)
+    return loss
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from peers import chinese
 from peers.child import Stopwatch, run, tell, tell_base, tell_peak
+from peers.evaluate import validation_loss
 from peers.start import facts, gather, start
 
 HOW_TO_GET = "pip install 'transformers>=5' accelerate"
@@ -46,6 +47,7 @@ def child(folder: str, corpus: str, steps: int, rate: float | None) -> None:
         )
     )
     rows = chinese.training_rows(corpus, chinese.CONTEXT)
+    held_out = chinese.read_tokens(corpus, "val")
     examples = [{"input_ids": row, "labels": row} for row in rows]
 
     class Points(TrainerCallback):
@@ -59,7 +61,9 @@ def child(folder: str, corpus: str, steps: int, rate: float | None) -> None:
             with watch.paused():
                 model.eval()
                 with torch.autocast("cpu", dtype=torch.bfloat16):
-                    loss = chinese.validation_loss(lambda x_BL: model(x_BL).logits, corpus)
+                    loss = validation_loss(
+                        lambda x_BL: model(x_BL).logits, held_out, chinese.CONTEXT
+                    )
                 model.train()
             tell(seconds=watch.seconds(), tokens=step * chinese.BATCH_TOKENS, loss=loss)
 

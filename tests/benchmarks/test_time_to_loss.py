@@ -1,6 +1,8 @@
 """The parts of the time-to-loss benchmark that need no peer."""
 
 import sys
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,114 @@ def test_all_sides_stand_in_the_picture(tmp_path) -> None:
     goals = [Goal("nanogpt", "xunlian", times=20)]
     draw([("A task", rows)], goals, {"nanogpt": "theirs", "xunlian": "us"}, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_peers_validation_loss_is_computed_as_ours(tiny_corpus) -> None:
+    import torch
+    from made_decoder import CONFIGS, randomized
+    from peers.chinese import read_tokens
+    from peers.evaluate import validation_loss
+
+    from xunlian.evaluation.perplexity import validation_loss as our_validation_loss
+    from xunlian.shards.corpus import open_corpus
+
+    corpus = open_corpus(tiny_corpus)
+    model = randomized(replace(CONFIGS["qwen3"], vocab_size=corpus.vocab_size))
+    tokens = read_tokens(str(tiny_corpus), "val")[:500]  # not whole windows
+    assert (len(tokens) - 1) % 24
+    wanted = our_validation_loss(model, Shortened(tokens), dtype=torch.float32, batch_tokens=100)
+    assert validation_loss(model.logits, tokens, 24) == pytest.approx(wanted, abs=1e-5)
+
+
+class Shortened:
+    """A stream of tokens, as the evaluation reads it."""
+
+    def __init__(self, tokens) -> None:
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def read(self, start: int, stop: int):
+        return self.tokens[start:stop]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    from peers.bench import Bench
+    from peers.ratios import Goal
+
+    def make(again: bool = False):
+        options = Namespace(again=again, only=None, budgets=(10, 20, 30), seeds=[1, 2])
+        goals = [Goal("nanogpt", "xunlian", times=20)]
+        names = {"nanogpt": "theirs", "xunlian": "us"}
+        return Bench("a-task", goals, names, options, tmp_path)
+
+    return make
+
+
+def test_a_second_start_measures_only_what_is_not_on_file(bench) -> None:
+    runs: list[str] = []
+
+    def measure(version: str, rate: float, again: bool = False) -> None:
+        def run() -> dict:
+            runs.append(version)
+            return {"loss": 2.0, "seconds": 3.0, "tokens": 4}
+
+        bench(again).measure("nanogpt", version, {"steps": 10, "rate": rate}, 1, run)
+
+    measure("a", 0.1)
+    measure("a", 0.1)
+    assert len(runs) == 1
+    measure("a", 0.2)
+    measure("b", 0.1)
+    assert runs == ["a", "a", "b"]
+    measure("a", 0.1)  # is still there
+    measure("a", 0.1, again=True)
+    assert runs == ["a", "a", "b", "a"]
+    assert [row["version"] for row in bench().rows()] == ["a", "a"]  # two rates, of the last setup
+
+
+def test_a_peer_that_fails_stops_nothing(bench) -> None:
+    from peers.start import Failed
+
+    def run() -> dict:
+        raise Failed("no memory")
+
+    one = bench()
+    one.measure("nanogpt", "a", {}, 1, run)
+    assert one.failed and one.rows() == []
+
+
+def test_budgets_grow_until_the_peers_loss_is_reached(bench, monkeypatch) -> None:
+    losses = {"10s": 2.0, "20s": 1.5, "30s": 1.2}
+    asked = []
+
+    def measure(folder, corpus, recipe, overrides, budget, seed) -> dict:
+        asked.append((budget, seed))
+        return {"loss": losses[budget], "seconds": 1.0, "tokens": 1, "tokens_per_second": 1.0}
+
+    one = bench()
+    theirs = {"loss": 1.6, "seconds": 99.0, "tokens": 4}
+    one.measure("nanogpt", "a", {}, 1, lambda: theirs)
+    monkeypatch.setattr("peers.ours.measure", measure)
+    one.ours("xunlian", Path("corpus"), Path("folder"), "recipe", [])
+    assert asked == [("10s", 1), ("10s", 2), ("20s", 1), ("20s", 2)]
+
+
+def test_a_child_runs_in_its_folder_and_its_failure_is_told(tmp_path, monkeypatch) -> None:
+    from peers import start
+
+    (tmp_path / "peers").mkdir()
+    (tmp_path / "peers" / "one.py").write_text(
+        "import json, os, sys\n"
+        "print(os.getcwd(), json.loads(sys.argv[1]), os.listdir(os.environ[CACHE]))\n"
+        "sys.exit('no memory') if json.loads(sys.argv[1]) else None\n".replace(
+            "CACHE", "'TORCHINDUCTOR_CACHE_DIR'"
+        )
+    )
+    monkeypatch.setattr(start, "BENCHMARKS", tmp_path)
+    (line,) = start.start("one", tmp_path, {})
+    assert line.text == f"{tmp_path} {{}} []" and line.seconds > 0
+    with pytest.raises(start.Failed, match="no memory"):
+        start.start("one", tmp_path, {"steps": 1})
