@@ -33,6 +33,7 @@ NAMES = {
     "trainer": "Transformers' Trainer in bf16",
     "trainer-tuned": "Transformers' Trainer in bf16, best rate",
     "litgpt": "litgpt pretrain",
+    "before": "Xunlian as it was",
     "xunlian": "Xunlian, our size",
     "xunlian-same": "Xunlian, same size",
 }
@@ -51,6 +52,7 @@ GOALS = {
         Goal("trainer", "xunlian-same", times=5),
         Goal("trainer-tuned", "xunlian-same", times=3),
         Goal("litgpt", "xunlian-same", times=4, times_speed=1.5),
+        Goal("before", "xunlian-same", times=1.4),
     ),
 }
 SHAKESPEARE = "shakespeare-char"
@@ -114,8 +116,16 @@ def chinese_text(bench: Bench, folder: Path) -> None:
             bench.measure("litgpt", litgpt.version(python), same, 42, run)
     else:
         print(f"litgpt is left out. To get it: {litgpt.HOW_TO_GET}")
+    overrides = [*chinese.OURS, *options.set]
+    if options.before and bench.wants("before"):
+        source = options.before.resolve() / "src"
+        tokens = f"{steps * chinese.BATCH_TOKENS} tokens"
+        run = lambda: ours.measure(  # noqa: E731
+            folder, corpus, "small", overrides, tokens, 1, source
+        )
+        version = f"{ours.version(source)}, torch {versions['torch']}"
+        bench.measure("before", version, {**same, "overrides": overrides}, 1, run)
     if bench.wants("xunlian-same"):
-        overrides = [*chinese.OURS, *options.set]
         bench.ours("xunlian-same", corpus, folder, "small", overrides, data)
 
 
@@ -149,6 +159,9 @@ def main() -> None:
         metavar="FILE",
         help="Chinese text; default: the environment's CHINESE_TEXT",
     )
+    parser.add_argument(
+        "--before", type=Path, metavar="PATH", help="an older checkout of Xunlian, beside this one"
+    )
     parser.add_argument("--rates", type=float, nargs="+", help="rates that a peer is tuned with")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, metavar="SECONDS")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="ours")
@@ -163,6 +176,8 @@ def main() -> None:
             parser.error(f"there is no task '{task}'; there are: {', '.join(TASKS)}")
     if options.nanogpt and not (options.nanogpt / "train.py").is_file():
         parser.error(f"'{options.nanogpt}' has no train.py; {nanogpt.HOW_TO_GET}")
+    if options.before and not (options.before / "src" / "xunlian").is_dir():
+        parser.error(f"'{options.before}' (--before) has no src/xunlian")
     for path in options.text:
         if not path.exists():
             parser.error(f"there is no '{path}' (--text)")

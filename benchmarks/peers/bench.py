@@ -1,6 +1,5 @@
 """What is measured and what was: rows on file, and the runs that are left."""
 
-import hashlib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from peers.ratios import Goal, Row, first_to_reach, points
 from peers.start import Failed
 
 NAME = "time_to_loss"
-SOURCE = Path(__file__).resolve().parents[2] / "src" / "xunlian"
 
 
 class Bench:
@@ -86,7 +84,7 @@ class Bench:
         data: str = "",
     ) -> None:
         """One budget after the other, until one reaches every loss that is asked of this side."""
-        version = f"{_digest(SOURCE)}, torch {self.around['versions']['torch']}"
+        version = f"{ours.version()}, torch {self.around['versions']['torch']}"
         losses = [
             row["loss"]
             for goal in self.goals
@@ -122,12 +120,3 @@ def _setup(row: Row) -> Any:
 
 def _result(row: Row) -> str:
     return f"loss {row['loss']:.4f} after {row['seconds']:.1f} s, {row['tokens']:,} tokens"
-
-
-def _digest(folder: Path) -> str:
-    """Of our code, so that a change of it is measured anew."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".py", ".toml"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

@@ -1,10 +1,11 @@
 """Xunlian: `xunlian train` with a budget in seconds, so that the schedule ends with the time.
 
-One budget gives one point. A row's seconds are those of the whole process up to its last step,
+One budget gives one point, its last. A row's seconds are those of the whole process up to its last step,
 validations on the way included; the last one does not count, as no peer's does, and the corpus is
 prepared before.
 """
 
+import hashlib
 import json
 import statistics
 import subprocess
@@ -16,6 +17,17 @@ from typing import Any
 from peers.child import Stopwatch, run, tell, tell_base, tell_peak
 from peers.start import facts, gather, start
 
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+def version(source: Path = SOURCE) -> str:
+    """A digest of our code, so that a change of it is measured anew."""
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
 
 def prepare(folder: Path, arguments: list[str]) -> Path:
     """The corpus that `xunlian prepare ARGUMENTS` makes."""
@@ -26,20 +38,31 @@ def prepare(folder: Path, arguments: list[str]) -> Path:
 
 
 def measure(
-    folder: Path, corpus: Path, recipe: str, overrides: list[str], budget: str, seed: int
+    folder: Path,
+    corpus: Path,
+    recipe: str,
+    overrides: list[str],
+    budget: str,
+    seed: int,
+    source: Path = SOURCE,
 ) -> dict[str, Any]:
+    """One training by the Xunlian in the folder `source`."""
     out = folder / f"run-{len(list(folder.glob('run-*')))}"
     settings = [*overrides, f"corpus.path={corpus}"]
     settings += [f"training.budget={budget}", f"training.seed={seed}"]
-    lines = start("ours", folder, {"recipe": recipe, "overrides": settings, "out": str(out)})
+    arguments = {"recipe": recipe, "overrides": settings, "out": str(out)}
+    lines = start("ours", folder, arguments, source=source)
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
-    last = [row for row in rows if "val_loss" in row][-1]
+    points = [
+        {"seconds": row["seconds"], "tokens": row["tokens"], "loss": row["val_loss"]}
+        for row in rows
+        if "val_loss" in row
+    ]
     told = facts(lines)
-    seconds = last["seconds"] - [fact for fact in told if "validated" in fact][-1]["validated"]
-    point = {"seconds": seconds, "tokens": last["tokens"], "loss": last["val_loss"]}
+    points[-1]["seconds"] -= [fact for fact in told if "validated" in fact][-1]["validated"]
     run_facts = json.loads((out / "run.json").read_text("utf-8"))
     return {
-        **gather([*told, point]),
+        **gather([*told, *points]),
         "parameters": run_facts["parameters"],
         "first_step_seconds": rows[0]["seconds"],
         "compile_seconds": run_facts["compile_seconds"],

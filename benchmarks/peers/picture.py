@@ -18,6 +18,7 @@ COLORS = {
     "trainer": "#2a8c7c",
     "trainer-tuned": "#7bbcae",
     "litgpt": "#8a8078",
+    "before": "#b08bb8",
 }
 INK, FAINT, GRID = "#1f2428", "#6b7176", "#e8e5de"
 PANEL = (7.0, 4.6)  # inches

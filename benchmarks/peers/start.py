@@ -24,14 +24,22 @@ class Line(NamedTuple):
 
 
 def start(
-    module: str, folder: Path, arguments: dict[str, Any], python: str = sys.executable
+    module: str,
+    folder: Path,
+    arguments: dict[str, Any],
+    python: str = sys.executable,
+    source: Path | None = None,
 ) -> list[Line]:
     """Run `child` of peers/MODULE.py in `folder`; what it printed, with the time of each line.
+
+    Args:
+        source: packages in this folder come before those that are installed.
 
     Raises:
         Failed: it ended with another status than 0.
     """
-    path = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
+    folders = [source, BENCHMARKS, os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(str(one) for one in folders if one)
     command = [python, "-m", f"peers.{module}", json.dumps(arguments)]
     lines = []
     with tempfile.TemporaryDirectory(prefix="cold-") as cache, tempfile.TemporaryFile() as errors:

@@ -240,3 +240,14 @@ def test_a_child_runs_in_its_folder_and_its_failure_is_told(tmp_path, monkeypatc
     assert line.text == f"{tmp_path} {{}} []" and line.seconds > 0
     with pytest.raises(start.Failed, match="no memory"):
         start.start("one", tmp_path, {"steps": 1})
+
+
+def test_an_older_checkout_is_imported_before_ours(tmp_path, monkeypatch) -> None:
+    from peers import start
+
+    (tmp_path / "peers").mkdir()
+    (tmp_path / "peers" / "one.py").write_text("import older; print(older.AGE)\n")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "older.py").write_text("AGE = 3\n")
+    monkeypatch.setattr(start, "BENCHMARKS", tmp_path)
+    assert start.start("one", tmp_path, {}, source=tmp_path / "src")[0].text == "3"
