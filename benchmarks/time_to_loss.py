@@ -192,19 +192,18 @@ def main() -> None:
     if options.smoke:
         results = Path(tempfile.mkdtemp(prefix="time-to-loss-"))
         drawing, options.budgets = results / "time-to-loss.png", (30, 60)
-    benches = []
+    benches = {task: Bench(task, GOALS[task], NAMES, options, results) for task in TASKS}
     for task in tasks:
-        print(f"{TITLES[task]}", flush=True)
-        benches.append(Bench(task, GOALS[task], NAMES, options, results))
+        print(TITLES[task], flush=True)
         with tempfile.TemporaryDirectory(prefix="time-to-loss-") as folder:
-            TASKS[task](benches[-1], Path(folder))
-        print(f"\n{table(GOALS[task], benches[-1].rows(), NAMES)}\n", flush=True)
-    panels = [(TITLES[bench.task], bench.rows()) for bench in benches if bench.rows()]
+            TASKS[task](benches[task], Path(folder))
+        print(f"\n{table(GOALS[task], benches[task].rows(), NAMES)}\n", flush=True)
+    panels = [(TITLES[task], rows) for task, bench in benches.items() if (rows := bench.rows())]
     if panels:
-        goals = [goal for task in tasks for goal in GOALS[task]]
+        goals = [goal for of_task in GOALS.values() for goal in of_task]
         picture.draw(panels, goals, NAMES, drawing)
         print(f"Picture: {drawing}")
-    sys.exit(int(any(bench.failed for bench in benches)))
+    sys.exit(int(any(bench.failed for bench in benches.values())))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class Bench:
             for row in [*self.rows(), {"side": goal.peer, "loss": goal.loss}]
             if goal.ours == side and row["side"] == goal.peer and row["loss"] is not None
         ]
-        for budget in self.options.budgets:
+        for budget in sorted(self.options.budgets):
             for seed in self.options.seeds:
                 settings = {"recipe": recipe, "overrides": overrides, "budget_seconds": budget}
                 settings |= {"corpus": data} if data else {}

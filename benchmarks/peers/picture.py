@@ -102,9 +102,15 @@ def _panel(
             zorder=3 if own else 2,
             label=names[side],
         )
-    axes.legend(loc="lower left", frameon=False, fontsize=9, labelcolor="linecolor")
-    for goal in goals:
-        _mark_ratio(axes, rows, goal)
+    axes.legend(
+        loc="lower left",
+        fontsize=9,
+        labelcolor="linecolor",
+        facecolor="#ffffff",
+        edgecolor="none",
+        framealpha=0.9,
+    )
+    _mark_ratios(axes, rows, goals)
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -124,23 +130,29 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], li
     return found
 
 
-def _mark_ratio(axes: "Axes", rows: Sequence[Mapping[str, Any]], goal: Any) -> None:
+def _mark_ratios(axes: "Axes", rows: Sequence[Mapping[str, Any]], goals: Sequence[Any]) -> None:
     """A dotted line from where we reach a peer's loss to where it does, and the times' ratio."""
-    peer = best(dict(row) for row in rows if row["side"] == goal.peer)
-    if peer is None:
-        return
-    ours = points(dict(row) for row in rows if row["side"] == goal.ours)
-    reached = first_to_reach(ours, peer["loss"])
-    if reached is None:
-        return
-    begin, end = reached.seconds, peer["seconds"]
-    axes.plot([begin, end], [peer["loss"]] * 2, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)))
-    axes.annotate(
-        f"{end / begin:.1f}x",
-        (begin, peer["loss"]),
-        xytext=(7, 3),
-        textcoords="offset points",
-        fontsize=11,
-        color=COLORS[goal.ours],
-        weight="bold",
-    )
+    found = []
+    for goal in goals:
+        peer = best(dict(row) for row in rows if row["side"] == goal.peer)
+        ours = points(dict(row) for row in rows if row["side"] == goal.ours)
+        if peer and (reached := first_to_reach(ours, peer["loss"])):
+            found.append((peer["loss"], reached.seconds, peer["seconds"], COLORS[goal.ours]))
+    low, high = axes.get_ylim()
+    above: list[tuple[float, float]] = []
+    for loss, begin, end, color in sorted(found, reverse=True):
+        axes.plot([begin, end], [loss] * 2, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)))
+        # Of two lines close to each other, the lower one has its ratio below.
+        near = any(y - loss < 0.07 * (high - low) and 0.8 < x / begin < 1.25 for y, x in above)
+        if not near:
+            above.append((loss, begin))
+        axes.annotate(
+            f"{end / begin:.1f}x",
+            (begin, loss),
+            xytext=(7, -4 if near else 3),
+            textcoords="offset points",
+            va="top" if near else "bottom",
+            fontsize=11,
+            color=color,
+            weight="bold",
+        )
