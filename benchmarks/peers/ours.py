@@ -30,10 +30,12 @@ def version(source: Path = SOURCE) -> str:
 
 
 def prepare(folder: Path, arguments: list[str]) -> Path:
-    """The corpus that `xunlian prepare ARGUMENTS` makes."""
+    """The corpus that `xunlian prepare ARGUMENTS` makes; not counted for any side."""
     corpus = folder / "corpus"
     command = [sys.executable, "-m", "xunlian", "prepare", *arguments, "--out", str(corpus)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return corpus
 
 
