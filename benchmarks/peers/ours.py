@@ -1,8 +1,8 @@
 """Xunlian: `xunlian train` with a budget in seconds, so that the schedule ends with the time.
 
-One budget gives one point, its last. A row's seconds are those of the whole process up to its last step,
-validations on the way included; the last one does not count, as no peer's does, and the corpus is
-prepared before.
+One budget gives one point, its last. A row's seconds are those of the whole process up to its last
+step, validations on the way included; the last one does not count, as no peer's does, and the
+corpus is prepared before.
 """
 
 import hashlib
