@@ -1,6 +1,7 @@
 """What a whole training does: its budget, its log, its best weights, and how it fails."""
 
 import math
+from functools import cached_property
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 import xunlian
 from xunlian.cli import main
+from xunlian.data.packed import PackedRows
 from xunlian.errors import XunlianError
 from xunlian.evaluation import perplexity
 from xunlian.evaluation.perplexity import window_losses
@@ -18,7 +20,7 @@ from xunlian.recipe.size import training_flops_per_token
 from xunlian.runs.folder import open_run
 from xunlian.shards.corpus import open_corpus
 from xunlian.training.checkpoint import list_checkpoints, load_checkpoint
-from xunlian.training.step import Stepper
+from xunlian.training.step import Stepper, StepResult
 
 CONTEXT, BATCH_TOKENS = 32, 512  # as in TINY
 ALWAYS = {"step", "tokens", "seconds"}
@@ -258,9 +260,11 @@ def spoil(monkeypatch, steps) -> None:
     monkeypatch.setattr(Stepper, "step", spoilt)
 
 
+@pytest.mark.parametrize("queues", [False, True])
 def test_steps_that_are_not_finite_are_left_out_counted_and_told(
-    tiny_corpus, tmp_path, monkeypatch, capsys
+    tiny_corpus, tmp_path, monkeypatch, capsys, queues
 ):
+    monkeypatch.setattr(Stepper, "queues", queues)
     spoil(monkeypatch, {3, 4, 5, 6, 8})  # never five in a row
     run = train(
         tiny_corpus,
@@ -319,3 +323,90 @@ def test_a_rate_that_explodes_ends_with_status_1_and_one_line(tiny_corpus, tmp_p
     errors = capsys.readouterr().err
     assert "xunlian train: 5 steps in a row" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+# Steps that are queued, as on a GPU
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_queued_steps_write_the_log_and_the_weights_of_steps_that_are_waited_for(
+    tiny_corpus, tmp_path, monkeypatch, log_every
+):
+    settings = [
+        "training.budget=12 steps",
+        f"training.log_every={log_every}",
+        "training.validate_every=6",
+        "training.warmup=0.25",
+        "training.decay=0.5",
+        "training.final_rate=0.1",
+    ]
+    waiting = train(tiny_corpus, tmp_path / "waiting", *settings)
+    monkeypatch.setattr(Stepper, "queues", True)
+    queueing = train(tiny_corpus, tmp_path / "queueing", *settings)
+    timed = {"seconds", "tokens_per_second", "mfu"}
+    one, other = (
+        [{name: value for name, value in row.items() if name not in timed} for row in run.metrics()]
+        for run in (waiting, queueing)
+    )
+    assert one == other
+    (weights, state, _), (their_weights, their_state, _) = (
+        load_checkpoint(run.checkpoints) for run in (waiting, queueing)
+    )
+    for name, tensor in {**weights, **state}.items():
+        assert torch.equal(tensor, {**their_weights, **their_state}[name]), name
+
+
+def test_a_queued_step_is_looked_at_when_the_next_has_its_rows(tiny_corpus, tmp_path, monkeypatch):
+    """Steps 1, 5 and 6 are waited for: their results are in the log, or in a validation."""
+    events = []
+    step, read, look = Stepper.step, PackedRows.read, StepResult._read.func
+
+    def stepping(self, *arguments):
+        result = step(self, *arguments)
+        result.number = sum(kind == "step" for kind, _ in events) + 1
+        events.append(("step", result.number))
+        return result
+
+    def reading(self, first, count):
+        if first or events:  # not the trial run before
+            events.append(("rows", first // count + 1))
+        return read(self, first, count)
+
+    def looking(self):
+        events.append(("look", self.number))
+        return look(self)
+
+    monkeypatch.setattr(Stepper, "queues", True)
+    monkeypatch.setattr(Stepper, "step", stepping)
+    monkeypatch.setattr(PackedRows, "read", reading)
+    looked = cached_property(looking)
+    looked.__set_name__(StepResult, "_read")
+    monkeypatch.setattr(StepResult, "_read", looked)
+    train(
+        tiny_corpus,
+        tmp_path / "run",
+        "training.budget=6 steps",
+        "training.log_every=5",
+        "training.validate_every=6",
+    )
+    expected = [("step", 1), ("rows", 2), ("look", 1)]
+    expected += [("step", 2), ("rows", 3)]
+    expected += [("step", 3), ("rows", 4), ("look", 2)]
+    expected += [("step", 4), ("rows", 5), ("look", 3)]
+    expected += [("step", 5), ("rows", 6), ("look", 4), ("look", 5)]
+    expected += [("step", 6), ("rows", 7), ("look", 6)]
+    assert events == expected
+
+
+def test_rows_that_cannot_be_read_stop_the_run_where_it_was(tiny_corpus, tmp_path, monkeypatch):
+    read = PackedRows.read
+
+    def failing(self, first, count):
+        if first // count == 3:
+            raise OSError("the disk is gone")
+        return read(self, first, count)
+
+    monkeypatch.setattr(PackedRows, "read", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(tiny_corpus, tmp_path / "run", "training.budget=6 steps")
+    assert open_run(tmp_path / "run").facts()["step"] == 3

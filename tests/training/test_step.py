@@ -1,17 +1,20 @@
 """One step equals what a textbook would write with PyTorch alone."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F
 
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.models.losses import IGNORED
 from xunlian.training.objectives import NextTokenLoss
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
-from xunlian.training.parallel import Group
+from xunlian.training.parallel import Group, as_tensor
 from xunlian.training.step import Stepper
 
 VOCAB, ROWS, CONTEXT, RATE = 50, 8, 16, 0.01
@@ -19,7 +22,15 @@ ALONE = Group(0, 1, torch.device("cpu"))
 
 
 def made_stepper(
-    architecture: str = "qwen3", *, kind: str = "adamw", micro_rows: int = ROWS, clip: float = 0.0
+    architecture: str = "qwen3",
+    *,
+    kind: str = "adamw",
+    micro_rows: int = ROWS,
+    clip: float = 0.0,
+    decay: float = 0.0,
+    average: float = 0.0,
+    group: Group = ALONE,
+    place: Callable[[Decoder], Decoder] = lambda model: model,
 ) -> Stepper:
     """Always the same weights, none of them zero, so that every gradient counts."""
     model = Decoder(
@@ -41,11 +52,11 @@ def made_stepper(
         for parameter in model.parameters():
             parameter.normal_(0, 0.2, generator=generator)
     settings = OptimizerSettings(
-        kind, RATE, RATE, RATE, RATE, 0.0, 0.95, (0.9, 0.95), torch.float32
+        kind, RATE, RATE, RATE, RATE, decay, 0.95, (0.9, 0.95), torch.float32, average
     )
-    optimizers = Optimizers(model, settings)
+    optimizers = Optimizers(place(model), settings)
     loss = NextTokenLoss(model, torch.float32)
-    return Stepper(loss, optimizers, ALONE, micro_rows=micro_rows, grad_clip=clip)
+    return Stepper(loss, optimizers, group, micro_rows=micro_rows, grad_clip=clip)
 
 
 def batch(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +77,9 @@ def gradients_of_step(stepper: Stepper, inputs: np.ndarray, targets: np.ndarray)
     seen = {}
     update = stepper.optimizers.step
 
-    def spy(rate_factor: float, momentum_factor: float) -> None:
+    def spy(*factors: object) -> None:
         seen.update({n: p.grad.clone() for n, p in stepper.model.named_parameters()})
-        update(rate_factor, momentum_factor)
+        update(*factors)
 
     stepper.optimizers.step = spy
     result = stepper.step((inputs, targets), 1.0, 1.0)
@@ -217,3 +228,119 @@ def test_a_step_that_is_not_finite_changes_nothing(kind, poison):
     for each in (stepper, never_poisoned):
         assert each.step(batch(3), 1.0, 1.0).finite
     assert_same(whole_state(stepper), whole_state(never_poisoned))
+
+
+# A GPU's way, where the host does not wait: on a CPU, and on a GPU that computes nothing
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_step_that_is_queued_gives_the_bits_of_one_that_is_waited_for(kind, monkeypatch):
+    options = {"kind": kind, "clip": 1.0, "decay": 0.1, "average": 0.9}
+    waiting, queueing = made_stepper(**options), made_stepper(**options)
+    for seed in range(3):
+        monkeypatch.setattr(Stepper, "queues", False)
+        one = waiting.step(batch(seed), 0.7, 0.9)
+        monkeypatch.setattr(Stepper, "queues", True)
+        other = queueing.step(queueing.load(batch(seed)), 0.7, 0.9)
+        assert (one.loss, one.grad_norm) == (other.loss, other.grad_norm)
+        assert one.finite and other.finite
+    assert_same(whole_state(waiting), whole_state(queueing))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("poison", [poison_the_loss, poison_the_gradient])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_queued_step_that_is_not_finite_changes_nothing(kind, poison, begun, monkeypatch):
+    monkeypatch.setattr(Stepper, "queues", True)
+    stepper = made_stepper(kind=kind, clip=1.0, decay=0.1, average=0.9)
+    if begun:
+        stepper.step(batch(1), 1.0, 1.0)
+    poison(stepper)
+    before = whole_state(stepper)
+    assert not stepper.step(batch(2), 1.0, 1.0).finite
+    after = whole_state(stepper)
+    assert_same(before, {name: after[name] for name in before})
+    new = after.keys() - before.keys()
+    assert begun != bool(new)
+    assert not any(after[name].any() for name in new)
+
+
+class OnFakeGPU:
+    """Moves a network to a GPU whose tensors hold no numbers: to ask for one is an error."""
+
+    device = torch.device("cuda", 0)
+
+    def __init__(self, mode: FakeTensorMode):
+        self.mode = mode
+
+    def __call__(self, model: Decoder) -> Decoder:
+        with self.mode:
+            for module in model.modules():
+                for name, parameter in module._parameters.items():
+                    if parameter is not None:
+                        empty = torch.empty(parameter.shape, device=self.device)
+                        module._parameters[name] = nn.Parameter(empty)
+        return model
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_on_a_gpu_no_update_waits_for_the_device(kind, monkeypatch):
+    recorded = []
+
+    class Event:
+        def record(self) -> None:
+            recorded.append(self)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    mode = FakeTensorMode()
+    place = OnFakeGPU(mode)
+    group = Group(0, 1, place.device)
+    stepper = made_stepper(kind=kind, clip=1.0, decay=0.1, average=0.9, group=group, place=place)
+    with mode:
+        loss_sum = torch.empty((), device=place.device)
+        with pytest.raises(DataDependentOutputException):
+            loss_sum.item()  # what the step may not do
+        monkeypatch.setattr(stepper, "backward", lambda _: loss_sum)
+        targets = torch.empty(ROWS, CONTEXT, dtype=torch.int64, device=place.device)
+        for _ in range(2):
+            for parameter in stepper.parameters:
+                parameter.grad = torch.empty_like(parameter)
+            result = stepper.step((targets, targets), 1.0, 1.0)
+            assert recorded == [result._copied]
+            recorded.clear()
+        state = stepper.optimizers.state_tensors()
+    assert any(name.endswith(("momentum", "exp_avg")) for name in state)
+    assert {tensor.device for tensor in state.values()} == {place.device}
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_no_forward_or_backward_pass_asks_the_device_for_a_number(architecture, monkeypatch):
+    """Tensors of the device `meta` have none."""
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: None)
+    group = Group(0, 1, torch.device("meta"))
+    stepper = made_stepper(
+        architecture, kind="muon", micro_rows=3, group=group, place=lambda model: model.to("meta")
+    )
+    loss_sum = stepper.backward(batch())
+    assert loss_sum.is_meta and all(p.grad.is_meta for p in stepper.parameters)
+    with pytest.raises(RuntimeError, match="meta"):
+        loss_sum.item()
+
+
+def test_rows_go_to_a_gpu_from_pinned_memory_without_waiting(monkeypatch):
+    calls = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        calls.append(("pinned", tensor.is_contiguous()))
+        return tensor
+
+    def to(tensor: torch.Tensor, device: torch.device, *, non_blocking: bool) -> torch.Tensor:
+        calls.append((device.type, non_blocking))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    rows = np.arange(34).reshape(2, 17)
+    moved = as_tensor(rows[:, 1:], torch.device("cuda", 0))
+    assert calls == [("pinned", True), ("cuda", True)]
+    assert moved.tolist() == rows[:, 1:].tolist()

@@ -189,8 +189,8 @@ def try_compile(stepper: Stepper, rows: Rows) -> tuple[bool, float, str]:
     """
     begun = time.perf_counter()
     trust_instruction_sets(read_machine().compiler)
-    stepper.compile()
     try:
+        stepper.compile()
         _run_micro_batch(stepper, rows)
     except (torch._dynamo.exc.TorchDynamoException, OSError) as error:
         stepper.uncompile()
@@ -212,7 +212,7 @@ def _run_micro_batch(stepper: Stepper, rows: Rows) -> None:
     """Forward and backward, leaving no gradient and no trace in the random state."""
     batch = rows.read(0, stepper.micro_rows)
     state = random_state(stepper.group.device)
-    stepper.backward(batch)
+    stepper.backward(batch).item()  # waits for a GPU
     stepper.optimizers.clear_gradients()
     restore_random_state(state, stepper.group.device)
 

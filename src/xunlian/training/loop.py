@@ -3,15 +3,16 @@
 Everything here is a function of the recipe and of `Progress`, which a checkpoint holds whole: the
 rows of a step follow from its number, the learning rate from the progress, so a resumed run goes
 on exactly where it was.
+
+Notable idea: on a GPU a step is queued, not waited for. While it runs, the rows of the next one are
+read and copied, and the results of the one before are looked at.
 """
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections import deque
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from types import FrameType
 from typing import Any
 
 import orjson
@@ -25,10 +26,11 @@ from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
 from xunlian.training.checkpoint import mean_weights, random_state, save_checkpoint
 from xunlian.training.display import Display
+from xunlian.training.interrupts import interruptible
 from xunlian.training.objectives import Objective, Validation
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
-from xunlian.training.step import Stepper, StepResult
+from xunlian.training.step import Loaded, Stepper, StepResult
 
 MOST_SKIPPED_IN_A_ROW = 5
 
@@ -76,6 +78,7 @@ class Loop:
     step_seconds: float
     progress: Progress = field(default_factory=Progress)
     peak: PeakMemory = field(default_factory=PeakMemory)
+    _queued: deque[tuple[int, float, StepResult]] = field(default_factory=deque)
 
     def train(self) -> bool:
         """Train until the budget is spent. Returns False when interrupted.
@@ -83,21 +86,20 @@ class Loop:
         Raises:
             XunlianError: several steps in a row had no finite gradient, or the disk is full.
         """
-        state, group, rows = self.progress, self.group, self.objective.rows
-        rows_per_step = self._rows_per_step
-        first_local, local = local_rows(rows_per_step, group)
-        first_step = state.step
-        shown = Display() if group.leads else nullcontext()
-        with _interruptible() as interrupted, shown as display:
+        state, cadence = self.progress, self.cadence
+        first_step, late = state.step, int(self.stepper.queues)
+        batch = self._load(state.step)
+        shown = Display() if self.group.leads else nullcontext()
+        with interruptible() as interrupted, shown as display:
             while not state.finished:
                 done, stop = self._agree(interrupted())
-                if stop:
+                if stop or done >= 1:
+                    self._look_at_results(0, display)
+                    if not stop:
+                        break
                     self._checkpoint()
                     return False
-                if done >= 1:
-                    break
                 begun = time.perf_counter()
-                batch = rows.read(state.step * rows_per_step + first_local, local)
                 factor = rate_factor(
                     done,
                     warmup=self.settings.warmup,
@@ -106,33 +108,52 @@ class Loop:
                 )
                 result = self.stepper.step(batch, factor, momentum_factor(state.step))
                 state.step += 1
-                state.tokens = round(state.step * rows_per_step * rows.row_tokens)
-                self._count_skipped(result.finite)
-                seconds = time.perf_counter() - begun
-                self._learn_speed(seconds, state.step - first_step)
-                if result.finite:
-                    state.losses_since_log.append(result.loss)
-                if display is not None:
-                    display.update(
-                        progress=done,
-                        step=state.step,
-                        loss=result.loss,
-                        tokens_per_second=self._speed(),
-                        mfu=self._mfu(),
-                        seconds_left=self._seconds_left(done),
-                    )
-                if state.step % self.cadence.log == 0 or state.step == 1:
+                state.tokens = round(state.step * self._step_tokens)
+                self._queued.append((state.step, done, result))
+                batch = self._load(state.step)
+                log = state.step % cadence.log == 0 or state.step == 1
+                validate = state.step % cadence.validate == 0
+                checkpoint = state.step % cadence.checkpoint == 0
+                self._look_at_results(0 if log or validate or checkpoint else late, display)
+                self._learn_speed(time.perf_counter() - begun, state.step - first_step - late)
+                if log:
                     self._log_step(result, factor)
-                if state.step % self.cadence.validate == 0:
+                if validate:
                     self._validate(display)
-                if state.step % self.cadence.checkpoint == 0:
+                if checkpoint:
                     self._checkpoint()
         self._finish()
         return True
 
+    def _load(self, step: int) -> Loaded:
+        """This process's rows of the step after `step`, on their way to the device."""
+        first, count = local_rows(self._rows_per_step, self.group)
+        return self.stepper.load(
+            self.objective.rows.read(step * self._rows_per_step + first, count)
+        )
+
+    def _look_at_results(self, leave: int, display: Display | None) -> None:
+        """Take in what the steps showed, but for the last `leave`, which may still run."""
+        while len(self._queued) > leave:
+            step, done, result = self._queued.popleft()
+            self._count_skipped(step, result.finite)
+            if result.finite:
+                self.progress.losses_since_log.append(result.loss)
+            if display is not None:
+                display.update(
+                    progress=done,
+                    step=step,
+                    loss=result.loss,
+                    tokens_per_second=self._speed(),
+                    mfu=self._mfu(),
+                    seconds_left=self._seconds_left(done),
+                )
+
     def _agree(self, interrupted: bool) -> tuple[float, bool]:
         """Progress and whether to stop, as the lead sees them (any process may be interrupted)."""
-        done = self.clock.progress(self.progress.step, self.step_seconds)
+        # Steps that still run need their room in the budget, too.
+        seconds = self.step_seconds * (1 + len(self._queued))
+        done = self.clock.progress(self.progress.step, seconds)
         if self.group.size == 1:
             return done, interrupted
         done, stop = self.group.sum(done if self.group.leads else 0.0, float(interrupted))
@@ -150,8 +171,12 @@ class Loop:
     def _rows_per_step(self) -> int:
         return self.settings.batch_tokens // self.objective.rows.context  # type: ignore[operator]
 
+    @property
+    def _step_tokens(self) -> float:
+        return self._rows_per_step * self.objective.rows.row_tokens
+
     def _speed(self) -> float:
-        return self._rows_per_step * self.objective.rows.row_tokens / self.step_seconds
+        return self._step_tokens / self.step_seconds
 
     def _mfu(self) -> float:
         return self._speed() * self.objective.flops_per_token / self.matmul_rate
@@ -161,21 +186,21 @@ class Loop:
             return max(0.0, self.clock.budget.amount - self.clock.seconds())
         return (self.clock.total_steps - self.progress.step) * self.step_seconds
 
-    def _count_skipped(self, finite: bool) -> None:
+    def _count_skipped(self, step: int, finite: bool) -> None:
         state = self.progress
         if finite:
             state.skipped_in_a_row = 0
             return
         state.skipped += 1
         state.skipped_in_a_row += 1
-        warn(f"Step {state.step}: the loss or the gradient is not finite; the step is left out.")
+        warn(f"Step {step}: the loss or the gradient is not finite; the step is left out.")
         if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
             kept = (
                 f"; model.init_from={self.run.path} starts it from the best weights of this run"
                 if state.best_val_loss is not None
                 else ""
             )
-            wider = ", with training.precision=fp32" if self.settings.precision == "bf16" else ""
+            wider = ", with training.precision=fp32" if self.settings.precision != "fp32" else ""
             raise XunlianError(
                 f"{state.skipped_in_a_row} steps in a row had no finite gradient. Start a new run "
                 f"with a lower training.learning_rate{wider} or with a longer training.warmup"
@@ -300,27 +325,3 @@ class Loop:
                 f"The mean of the last {count} checkpoints has loss {loss:.4f}: "
                 f"{'taken' if better else 'not better, left'}."
             )
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether Ctrl-C or SIGTERM came; a second one is not caught."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        say("\nStopping after this step; a checkpoint will be written.")
-
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:
-        pass  # not the main thread: signals go elsewhere
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

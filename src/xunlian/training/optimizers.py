@@ -13,9 +13,10 @@ Notable ideas:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -83,16 +84,30 @@ class Muon(torch.optim.Optimizer):
         dtype: torch.dtype = torch.bfloat16,
     ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.block, self.dtype = block, dtype
+        self.dtype = dtype
+        self._eager = partial(orthogonalize_in_blocks, block=block) if block else orthogonalize
+        self.orthogonalize: Callable[[Tensor], Tensor] = self._eager
+        self.found_inf: Tensor | None = None  # as the fused AdamW has it: 1 leaves the step out
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
-            for parameter in group["params"]:
-                by_shape[parameter.shape].append(parameter)
-            for parameters in by_shape.values():
+            for parameters in _by_shape(group["params"]).values():
                 self._step_shape(parameters, group)
+
+    @torch.no_grad()
+    def compile(self) -> None:
+        """Compile the iteration, for every shape at once, so that a failure shows here."""
+        self.orthogonalize = torch.compile(self._eager, dynamic=False)
+        for group in self.param_groups:
+            for shape, parameters in _by_shape(group["params"]).items():
+                device = parameters[0].device
+                self.orthogonalize(
+                    torch.ones(len(parameters), *shape, dtype=self.dtype, device=device)
+                )
+
+    def uncompile(self) -> None:
+        self.orthogonalize = self._eager
 
     def _step_shape(self, parameters: list[nn.Parameter], group: dict[str, float]) -> None:
         weights: list[Tensor] = []
@@ -106,17 +121,21 @@ class Muon(torch.optim.Optimizer):
             weights.append(parameter)
             averages.append(state["momentum"])
             gradients.append(parameter.grad)
-        momentum, rate = group["momentum"], group["lr"]
+        momentum, rate, decay = group["momentum"], group["lr"], group["weight_decay"]
+        if self.found_inf is not None:
+            left_out = self.found_inf > 0
+            pairs = zip(averages, gradients, strict=True)
+            gradients = [torch.where(left_out, old, new) for old, new in pairs]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, averages, momentum)
-        stacked = torch.stack(nesterov).to(self.dtype)
-        updates = (
-            orthogonalize_in_blocks(stacked, self.block) if self.block else orthogonalize(stacked)
-        )
+        updates = self.orthogonalize(torch.stack(nesterov).to(self.dtype))
         rows, columns = updates.shape[-2:]
         # A tall matrix gets a longer step, so that outputs change alike whatever the shape.
         scale = rate * max(1.0, rows / columns) ** 0.5
-        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+        if self.found_inf is not None:
+            kept = 1 - self.found_inf
+            updates, decay = updates * kept, decay * kept
+        torch._foreach_mul_(weights, 1 - rate * decay)
         torch._foreach_add_(weights, list(updates.to(weights[0].dtype)), alpha=-scale)
 
 
@@ -178,22 +197,37 @@ class Optimizers:
             else {}
         )
 
-    def step(self, rate_factor: float, momentum_factor: float) -> None:
-        """Update every parameter with its peak rate times `rate_factor`; drop the gradients."""
+    def compile(self) -> None:
+        if self.muon is not None:
+            self.muon.compile()
+
+    def uncompile(self) -> None:
+        if self.muon is not None:
+            self.muon.uncompile()
+
+    def step(
+        self, rate_factor: float, momentum_factor: float, left_out: Tensor | None = None
+    ) -> None:
+        """Update every parameter with its peak rate times `rate_factor`; drop the gradients.
+
+        Where `left_out`, a number on a GPU that the host does not know, is 1, weights and state
+        stay as they are.
+        """
         for optimizer, rates in zip(self.all, self._peak_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * rate_factor
                 if optimizer is self.muon:
                     group["momentum"] = self._momentum * momentum_factor
+            optimizer.found_inf = left_out  # type: ignore[attr-defined]
             optimizer.step()
         self.clear_gradients()
         if self._averages:
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self._averages.values()),
-                    list(self._averages),
-                    1 - self._average_decay,
-                )
+                averages, weights = list(self._averages.values()), list(self._averages)
+                if left_out is not None:
+                    pairs = zip(averages, weights, strict=True)
+                    weights = [torch.where(left_out > 0, old, new) for old, new in pairs]
+                torch._foreach_lerp_(averages, weights, 1 - self._average_decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -235,9 +269,16 @@ class Optimizers:
                 for parameter in group["params"]:
                     state = by_name.get(self.names[parameter], {})
                     optimizer.state[parameter] = {
-                        key: value.to(parameter.device if value.ndim else "cpu").clone()
+                        key: value.to(parameter.device, copy=True)
                         for key, value in state.items()
                     }
+
+
+def _by_shape(parameters: list[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:
+    found: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        found[parameter.shape].append(parameter)
+    return found
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:

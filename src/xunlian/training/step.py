@@ -1,14 +1,17 @@
 """One optimizer step: forward and backward over micro-batches, clip, update.
 
-The loss is the mean over the step's real tokens, however the rows are spread over micro-batches
-and processes: sums are taken everywhere and divided once.
+Notable ideas:
+- The loss is the mean over the step's real tokens, however the rows are spread over micro-batches
+  and processes: sums are taken everywhere and divided once.
+- On a GPU nothing in a step waits for the device: loss, norm, clipping and whether the update is
+  left out stay there, so the next step is queued while this one runs.
 """
 
 import contextlib
-import math
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from xunlian.models.losses import IGNORED
 from xunlian.training.objectives import Batch, Loss
@@ -17,14 +20,40 @@ from xunlian.training.parallel import Group, as_tensor, wrap
 
 CARRIED = "carried/state"
 
+Loaded = tuple[Tensor, ...]
+"""A batch on its device."""
 
-@dataclass(frozen=True)
+
 class StepResult:
-    """What one step showed. `finite` is false when the update was left out."""
+    """What one step showed. On a GPU the step may still run: the first look waits for its end."""
 
-    loss: float
-    grad_norm: float
-    finite: bool
+    def __init__(self, loss: Tensor, grad_norm: Tensor, finite: Tensor):
+        values = torch.stack([loss, grad_norm, finite.to(loss.dtype)])
+        self._values = values.to("cpu", non_blocking=values.is_cuda)
+        self._copied = torch.cuda.Event() if values.is_cuda else None
+        if self._copied is not None:
+            self._copied.record()
+
+    @cached_property
+    def _read(self) -> list[float]:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._values.tolist()
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self._read[0]
+
+    @property
+    def grad_norm(self) -> float:
+        """Before clipping."""
+        return self._read[1]
+
+    @property
+    def finite(self) -> bool:
+        """False when the update was left out."""
+        return bool(self._read[2])
 
 
 class Stepper:
@@ -55,16 +84,25 @@ class Stepper:
     def compile(self) -> None:
         """Let blocks and loss go through torch.compile from the next pass on.
 
-        Block by block: all blocks share one compiled code, so depth costs no compile time.
+        Block by block: all blocks share one compiled code, so depth costs no compile time. On a
+        GPU Muon's iteration, too, at once: it is many small kernels there.
         """
         for block in self.model.blocks:
             block.compile(dynamic=False)
         self._bare_loss.gradients = torch.compile(self._eager_gradients, dynamic=False)
+        if self.group.device.type == "cuda":
+            self.optimizers.compile()
 
     def uncompile(self) -> None:
         for block in self.model.blocks:
             block._compiled_call_impl = None
         self._bare_loss.gradients = self._eager_gradients
+        self.optimizers.uncompile()
+
+    @property
+    def queues(self) -> bool:
+        """Whether `step` returns before the device has done it."""
+        return self.group.device.type == "cuda"
 
     def live_bytes(self) -> int:
         """Bytes of weights and optimizer state, which stay between steps."""
@@ -86,36 +124,47 @@ class Stepper:
         if self._bare_loss.carried is not None:
             self._bare_loss.carried.copy_(tensors[CARRIED])
 
-    def backward(self, batch: Batch) -> float:
+    def load(self, batch: Batch | Loaded) -> Loaded:
+        """`batch` on this process's device; on a GPU the copy does not wait."""
+        return tuple(as_tensor(array, self.group.device) for array in batch)
+
+    def backward(self, batch: Batch | Loaded) -> Tensor:
         """Add the gradients of this process's rows, arrays of (rows, L); returns their loss sum."""
+        batch = self.load(batch)
         total = torch.zeros((), device=self.group.device)
         rows = len(batch[-1])
         for first in range(0, rows, self.micro_rows):
             last = first + self.micro_rows >= rows
             part = slice(first, first + self.micro_rows)
             with contextlib.nullcontext() if last or self.group.size == 1 else self.loss.no_sync():  # type: ignore[operator]
-                loss = self.loss(*(as_tensor(array[part], self.group.device) for array in batch))
+                loss = self.loss(*(tensor[part] for tensor in batch))
                 loss.backward()
             total += loss.detach()
-        return total.item()
+        return total
 
-    def step(self, batch: Batch, rate_factor: float, momentum_factor: float) -> StepResult:
+    def step(
+        self, batch: Batch | Loaded, rate_factor: float, momentum_factor: float
+    ) -> StepResult:
         """One update from this process's rows; the last array of `batch` is the targets.
 
         A step whose loss or gradient is not finite changes nothing.
         """
+        batch = self.load(batch)
         loss_sum = self.backward(batch)
-        loss_sum, tokens = self.group.sum(loss_sum, int((batch[-1] != IGNORED).sum()))
+        tokens = (batch[-1] != IGNORED).sum()
+        loss_sum, tokens = self.group.sum_on_device(loss_sum, tokens)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # DDP leaves the mean over processes of the summed loss's gradient.
         scale = self.group.size / tokens
-        norm = float(torch.nn.utils.get_total_norm(gradients)) * scale
-        finite = math.isfinite(norm) and math.isfinite(loss_sum)
-        if not finite:
+        norm = torch.nn.utils.get_total_norm(gradients) * scale
+        finite = norm.isfinite() & loss_sum.isfinite()
+        result = StepResult(loss_sum / tokens, norm, finite)
+        if self.grad_clip:
+            scale = scale * (self.grad_clip / norm).clamp(max=1.0)
+        left_out = finite.logical_not().to(torch.float32) if self.queues else None
+        if not self.queues and not result.finite:
             self.optimizers.clear_gradients()
-        else:
-            if self.grad_clip and norm > self.grad_clip:
-                scale *= self.grad_clip / norm
-            torch._foreach_mul_(gradients, scale)
-            self.optimizers.step(rate_factor, momentum_factor)
-        return StepResult(loss_sum / tokens, norm, finite)
+            return result
+        torch._foreach_mul_(gradients, scale.to(torch.float32))
+        self.optimizers.step(rate_factor, momentum_factor, left_out)
+        return result
