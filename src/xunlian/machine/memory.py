@@ -39,7 +39,7 @@ def predict_training_memory(
     embeddings = vocab_size * width * (1 if shape.tied else 2)
     matrices = parameters - embeddings if optimizer == "muon" else 0
     gpt2 = model.architecture == "gpt2"
-    real = 2 if precision == "bf16" else 4
+    real = 4 if precision == "fp32" else 2
     if isinstance(shape, RecurrentShape):
         activations, joined_weights = _saved_of_recurrent(model, shape, real)
         return _parts(
@@ -74,7 +74,7 @@ def predict_training_memory(
         saved = _saved_of_pairs(shape, context, real, compiled)
         activations = micro_tokens * (saved + passing)
         joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
-    cast_weights = (parameters - embeddings) * 2 if precision == "bf16" else 0
+    cast_weights = (parameters - embeddings) * 2 if precision != "fp32" else 0
     return _parts(
         parameters,
         matrices,

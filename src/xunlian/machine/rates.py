@@ -23,7 +23,8 @@ class Rates:
     bf16: float
 
     def of(self, precision: str) -> float:
-        return self.bf16 if precision == "bf16" else self.fp32
+        """What a training in `precision` is measured against: fp8 against bf16."""
+        return self.fp32 if precision == "fp32" else self.bf16
 
 
 def pick_device(local_rank: int = 0) -> torch.device:

@@ -13,12 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` in the type of `x`."""
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
 class Linear(nn.Linear):
-    """`nn.Linear` whose weights follow the type of the input. (..., in) -> (..., out)"""
+    """`nn.Linear` whose weights follow the type of the input. (..., in) -> (..., out)
+
+    `product` may be replaced by another form of itself (fp8.py).
+    """
+
+    product = staticmethod(linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return self.product(x, self.weight, self.bias)
 
 
 def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> Tensor:
@@ -37,8 +46,7 @@ def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> Te
         x, weight = norm.without_gain(x), weight * norm.weight
     elif norm is not None:
         x = norm(x)
-    bias = None if bias is None else bias.to(x.dtype)
-    return F.linear(x, weight.to(x.dtype), bias)
+    return layers[0].product(x, weight, bias)
 
 
 class RMSNorm(nn.Module):

@@ -281,10 +281,12 @@ class Training(Table):
         description="Validate and keep a moving average of the weights, of which each step keeps "
         "this share, such as 0.995. 0: off.",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    precision: Literal["auto", "bf16", "fp32", "fp8"] = Field(
         "auto",
         description="Compute precision. Master weights are always fp32. auto measures the "
-        "machine for a second.",
+        "machine for a second. fp32 is TF32 on a GPU. fp8: bf16, but for the products of a "
+        "Transformer's blocks, on NVIDIA GPUs from Ada and Hopper on; pays above some 500M "
+        "parameters.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Use torch.compile. auto: when it pays within the budget."

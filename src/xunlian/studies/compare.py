@@ -138,7 +138,7 @@ def measure(run: Run, corpus: Corpus) -> dict[str, Any]:
     torch.set_num_threads(recipe.training.threads or available_cores())
     loaded = load_run(run.path)
     model = loaded.model.eval()
-    dtype = torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32
+    dtype = torch.float32 if recipe.training.precision == "fp32" else torch.bfloat16
     context = recipe.model.context
     scores = val_scores(facts.get("best_val_loss"), corpus)
     shown: dict[str, Any] = {

@@ -16,6 +16,7 @@ from xunlian.machine.features import Machine, available_cores, available_memory,
 from xunlian.machine.memory import predict_training_memory
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
+from xunlian.models.fp8 import MULTIPLE
 from xunlian.models.losses import CHUNK_LOGITS
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
@@ -32,6 +33,7 @@ MATMUL_ATTENTION_CONTEXT = 512
 VALIDATION_SHARE = 0.04
 CHECKPOINT_SECONDS = 300.0
 LOG_LINES = 400
+FP8_CAPABILITY = (8, 9)  # Ada; Hopper is 9.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,29 @@ def decide(
     memory = memory_of(recipe, vocab_size, group, compiled=training.compile != "off")
     _check_memory(memory, group)
     return Decided(recipe, rates, memory, tuple(notes))
+
+
+def check_fp8(recipe: Recipe, device: torch.device) -> None:
+    """Raises InputError: this device or this network has no products in 8 bits."""
+    instead = "Leave training.precision=fp8 out."
+    if recipe.model.family != "transformer":
+        raise InputError(f"Only a transformer multiplies in 8 bits. {instead}")
+    shape = shape_of(recipe.model)
+    for name in ("width", "mlp_width", "head_width"):
+        size = getattr(shape, name)
+        if size % MULTIPLE:
+            raise InputError(
+                f"Products in 8 bits need sizes in multiples of {MULTIPLE}, but model.{name} is "
+                f"{size}. {instead}"
+            )
+    if device.type != "cuda" or torch.version.hip:
+        raise InputError(f"Products in 8 bits need an NVIDIA GPU. {instead}")
+    found = torch.cuda.get_device_capability(device)
+    if found < FP8_CAPABILITY:
+        raise InputError(
+            f"{torch.cuda.get_device_name(device)} has no products in 8 bits: Ada and Hopper GPUs "
+            f"and later ones do. {instead}"
+        )
 
 
 def apply_tuned(

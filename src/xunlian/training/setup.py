@@ -15,6 +15,7 @@ from xunlian.machine.memory import keep_freed_memory
 from xunlian.machine.rates import Rates
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.runs.load import load_folder
@@ -148,7 +149,10 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     model.to(group.device)
     if group.device.type == "cpu":
         keep_freed_memory()
-    dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+    dtype = torch.float32 if training.precision == "fp32" else torch.bfloat16
+    if training.precision == "fp8":
+        decisions.check_fp8(recipe, group.device)
+        use_fp8(model.blocks)
     rates = {
         name: getattr(training, name)
         for name in (
