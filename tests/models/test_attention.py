@@ -142,3 +142,35 @@ def test_rotary_attention_depends_on_distances_only(form):
     torch.testing.assert_close(near, far, atol=1e-5, rtol=0)
     stretched = layer(x_BLD, norm, (cos[:40:2], sin[:40:2]), form)
     assert (near - stretched).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("qk_norm", "kv_heads"), [(True, 4), (True, 2), (False, 4)])
+def test_nothing_keeps_a_gpu_from_flash_attention(monkeypatch, qk_norm, kv_heads):
+    """PyTorch takes it (sdp_utils.cpp) in half precision, without a mask, for equal numbers of
+    heads and equal lengths, heads of at most 256 in multiples of 8, contiguous last dimensions.
+    """
+    seen = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*parts, **options):
+        seen.append((parts, options))
+        return fused(*parts, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    layer = CausalSelfAttention(
+        width=256,
+        heads=4,
+        kv_heads=kv_heads,
+        head_width=64,
+        bias=False,
+        qk_norm=qk_norm,
+        epsilon=1e-6,
+    )
+    rotary = rotary_table(32, 64, 10_000.0) if qk_norm else None
+    x = some(2, 32, 256, dtype=torch.bfloat16).requires_grad_()
+    layer(x, make_norm("rms", 256, 1e-6), rotary, "sdpa").sum().backward()
+    ((parts, options),) = seen
+    assert options == {"is_causal": True}
+    for part in parts:
+        assert part.dtype == torch.bfloat16 and part.shape == (2, 4, 32, 64)
+        assert part.stride(-1) == 1 and part.requires_grad

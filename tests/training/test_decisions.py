@@ -4,12 +4,16 @@ import tomllib
 from dataclasses import replace
 
 import pytest
+import torch
 from brief import train
 
 import xunlian
 from xunlian.errors import InputError
 from xunlian.machine.features import read_machine
 from xunlian.machine.rates import Rates
+from xunlian.recipe.load import load_recipe
+from xunlian.recipe.resolve import resolve
+from xunlian.recipe.settings import Recipe
 from xunlian.training import decisions, setup
 
 BF16_THRICE_AS_FAST = Rates(fp32=1e10, bf16=3e10)
@@ -115,3 +119,44 @@ def test_every_decision_is_frozen_and_a_resume_decides_nothing_anew(
     resumed = xunlian.train(run.path, ["training.budget=4 steps"], resume=True)
     assert resumed.facts()["step"] == 4
     assert frozen(resumed) == {**before, "budget": "4 steps"}
+
+
+# Products in 8 bits
+
+
+def resolved(*settings: str) -> Recipe:
+    recipe = load_recipe(Recipe(), ["training.precision=fp8", "training.budget=1 steps", *settings])
+    return resolve(
+        recipe, vocab_size=100, corpus_tokens=1000, matmul_rate=1e12, on_gpu=True, processes=1
+    )
+
+
+def pretend_gpu(monkeypatch, capability: tuple[int, int]) -> torch.device:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    return torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("capability", [(8, 9), (9, 0), (10, 0)])
+def test_fp8_is_allowed_on_gpus_that_have_it(monkeypatch, capability):
+    decisions.check_fp8(resolved(), pretend_gpu(monkeypatch, capability))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((), "Some GPU has no products in 8 bits"),
+        (("model.mlp_width=1000",), "multiples of 16, but model.mlp_width is 1000"),
+        (("model.family=lstm",), "Only a transformer"),
+    ],
+)
+def test_fp8_is_refused_where_it_cannot_be_computed(monkeypatch, settings, words):
+    with pytest.raises(InputError, match=words) as caught:
+        decisions.check_fp8(resolved(*settings), pretend_gpu(monkeypatch, (8, 0)))
+    assert "training.precision=fp8" in str(caught.value)
+
+
+def test_fp8_on_a_cpu_is_refused_in_one_line(tiny_corpus, tmp_path):
+    with pytest.raises(InputError, match=r"NVIDIA GPU.*Leave training\.precision=fp8 out"):
+        train(tiny_corpus, tmp_path / "run", *SHORT, "training.precision=fp8")
+    assert not (tmp_path / "run").exists()

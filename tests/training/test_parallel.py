@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import TINY
+from torch import distributed
 
 import xunlian
+from xunlian.training import parallel
 
 
 def losses(run):
@@ -59,3 +62,28 @@ def test_two_processes_train_like_one_and_one_goes_on_after_two(tiny_corpus, tmp
     xunlian.train(tmp_path / "two", ["training.budget=30 steps"], resume=True)
     whole = losses(tmp_path / "two")[0]
     assert len(whole) == 30
+
+
+def test_on_gpus_gradients_go_by_nccl_and_numbers_of_hosts_by_gloo(monkeypatch):
+    """What hosts tell each other may not wait for a GPU: it never goes there."""
+    done, summed = [], []
+    monkeypatch.setattr(parallel, "pick_device", lambda rank: torch.device("cuda", rank))
+    monkeypatch.setattr(torch.cuda, "set_device", done.append)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", done.append)
+    monkeypatch.setattr(distributed, "init_process_group", done.append)
+    monkeypatch.setattr(distributed, "all_reduce", summed.append)
+    for name, value in {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    group = parallel.join_group()
+    assert done == [torch.device("cuda", 1), "high", "cpu:gloo,cuda:nccl"]
+    assert group.sum(1.5, 2.0) == [1.5, 2.0]
+    assert [(tensor.device.type, tensor.dtype) for tensor in summed] == [("cpu", torch.float64)]
+
+
+def test_sums_on_the_device_are_in_double_precision_and_stay_there():
+    alone = parallel.Group(0, 1, torch.device("cpu"))
+    big, one = alone.sum_on_device(torch.tensor(2.0**30 + 128), torch.tensor(2**53 - 1))
+    assert (big.dtype, one.dtype) == (torch.float64, torch.float64)
+    assert (big.item(), one.item()) == (2.0**30 + 128, 2**53 - 1)
+    on_meta = parallel.Group(0, 1, torch.device("meta"))
+    assert on_meta.sum_on_device(torch.zeros((), device="meta"))[0].is_meta

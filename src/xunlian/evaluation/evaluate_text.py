@@ -69,7 +69,7 @@ def evaluate_text(
 
 def precision_of(recipe: Recipe) -> str:
     """'auto' is for training: without a word from the user, a score is computed exactly."""
-    return "bf16" if recipe.training.precision == "bf16" else "fp32"
+    return "bf16" if recipe.training.precision in ("bf16", "fp8") else "fp32"
 
 
 def is_corpus(paths: list[str]) -> bool:

@@ -8,6 +8,8 @@ Notable ideas:
 Shapes: B batch, L length, D model width, H heads, K width of a head, F feed-forward width.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +26,7 @@ class Linear(nn.Linear):
     `product` may be replaced by another form of itself (fp8.py).
     """
 
-    product = staticmethod(linear)
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = staticmethod(linear)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(x, self.weight, self.bias)

@@ -152,7 +152,7 @@ def time_steps(stepper: Stepper, rows: Rows, batch_tokens: int, group: Group) ->
     times: list[float] = []
     while len(times) <= TIMED_STEPS:
         begun = time.perf_counter()
-        stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0)
+        stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0).wait()
         times.append(time.perf_counter() - begun)
         if sum(times) > MOST_TIMING and len(times) > 1:
             break

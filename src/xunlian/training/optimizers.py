@@ -121,7 +121,8 @@ class Muon(torch.optim.Optimizer):
             weights.append(parameter)
             averages.append(state["momentum"])
             gradients.append(parameter.grad)
-        momentum, rate, decay = group["momentum"], group["lr"], group["weight_decay"]
+        momentum, rate = group["momentum"], group["lr"]
+        decay: float | Tensor = group["weight_decay"]
         if self.found_inf is not None:
             left_out = self.found_inf > 0
             pairs = zip(averages, gradients, strict=True)
@@ -269,8 +270,7 @@ class Optimizers:
                 for parameter in group["params"]:
                     state = by_name.get(self.names[parameter], {})
                     optimizer.state[parameter] = {
-                        key: value.to(parameter.device, copy=True)
-                        for key, value in state.items()
+                        key: value.to(parameter.device, copy=True) for key, value in state.items()
                     }
 
 

@@ -34,10 +34,14 @@ class StepResult:
         if self._copied is not None:
             self._copied.record()
 
-    @cached_property
-    def _read(self) -> list[float]:
+    def wait(self) -> None:
+        """Return when the step is done."""
         if self._copied is not None:
             self._copied.synchronize()
+
+    @cached_property
+    def _read(self) -> list[float]:
+        self.wait()
         return self._values.tolist()
 
     @property
@@ -142,9 +146,7 @@ class Stepper:
             total += loss.detach()
         return total
 
-    def step(
-        self, batch: Batch | Loaded, rate_factor: float, momentum_factor: float
-    ) -> StepResult:
+    def step(self, batch: Batch | Loaded, rate_factor: float, momentum_factor: float) -> StepResult:
         """One update from this process's rows; the last array of `batch` is the targets.
 
         A step whose loss or gradient is not finite changes nothing.
