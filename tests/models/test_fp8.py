@@ -74,7 +74,7 @@ def test_one_large_number_neither_overflows_nor_is_cut_off():
     weight = torch.eye(64).requires_grad_()
     y = fp8_linear(x, weight, None)
     assert y.isfinite().all()
-    assert float(y[3, 5]) == pytest.approx(30_000.0, rel=0.07)
+    assert y[3, 5].item() == pytest.approx(30_000.0, rel=0.07)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
