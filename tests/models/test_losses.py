@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from xunlian.models.losses import IGNORED, chunk_positions, cross_entropy
@@ -44,7 +45,7 @@ def agree(found, expected, **tolerance):
 
 
 # The vocabulary decides how many positions are one chunk; the last case fills several.
-SEVERAL = 3 * chunk_positions(20_000) + 17
+SEVERAL = 3 * chunk_positions(torch.empty(20_000, 1)) + 17
 CASES = [(1, 11, 0.0), (50, 11, 0.0), (300, 97, 0.3), (SEVERAL, 20_000, 0.2)]
 
 
@@ -111,5 +112,14 @@ def test_bf16_hidden_states_stay_within_their_rounding():
 
 
 def test_a_chunk_never_holds_more_logits_than_it_may():
-    assert chunk_positions(50_000) * 50_000 <= 1 << 22
-    assert chunk_positions(1_000_000) == 64  # but a chunk is never so small that it is slow
+    assert chunk_positions(torch.empty(50_000, 1)) * 50_000 <= 1 << 22
+    assert (
+        chunk_positions(torch.empty(1_000_000, 1)) == 64
+    )  # but a chunk is never so small that it is slow
+
+
+def test_a_chunk_fills_a_gpu():
+    """Small ones are hundreds of launches a step, and the head's gradient goes by each time."""
+    with FakeTensorMode():
+        weight_VD = torch.empty(50_000, 8, device="cuda")
+    assert 2048 <= chunk_positions(weight_VD) <= 4096

@@ -181,15 +181,18 @@ def test_compiled_muon_gives_the_updates_of_the_eager_one(monkeypatch):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_loaded_step_counts_are_where_the_fused_kernel_reads_them():
-    """That is beside the parameters, on a GPU too."""
-    model = tiny()
+def test_loaded_step_counts_are_where_the_fused_kernel_reads_them(monkeypatch):
+    """That is beside the parameters, on a GPU too; for which stands the device `meta`."""
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(
+        torch.optim, "AdamW", lambda groups, **options: adamw(groups, **{**options, "fused": False})
+    )
     settings = OptimizerSettings(
         "adamw", 0.02, 0.01, 0.01, 0.01, 0.0, 0.95, (0.9, 0.95), torch.float32
     )
-    optimizers = Optimizers(model, settings)
-    names = list(optimizers.names.values())
-    for parameter in optimizers.names:
-        parameter.data = parameter.data.to("meta")
-    optimizers.load_state_tensors({f"{name}/step": torch.tensor(3.0) for name in names})
-    assert all(tensor.is_meta for tensor in optimizers.state_tensors().values())
+    optimizers = Optimizers(tiny().to("meta"), settings)
+    counts = {f"{name}/step": torch.tensor(3.0) for name in optimizers.names.values()}
+    optimizers.load_state_tensors(counts)
+    loaded = optimizers.state_tensors()
+    assert loaded.keys() == counts.keys()
+    assert all(tensor.is_meta for tensor in loaded.values())

@@ -15,12 +15,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IGNORED = -1
-CHUNK_LOGITS = 1 << 22  # logits alive at once: 16 MB in fp32
+CHUNK_LOGITS = 1 << 22  # logits alive at once on a CPU: 16 MB in fp32
+# On a GPU a chunk must fill the device, and each reads and writes the gradient of the head.
+GPU_CHUNK_LOGITS = 1 << 27
 
 
-def chunk_positions(vocab_size: int) -> int:
+def chunk_logits(device: torch.device) -> int:
+    """Logits alive at once."""
+    return GPU_CHUNK_LOGITS if device.type == "cuda" else CHUNK_LOGITS
+
+
+def chunk_positions(weight_VD: Tensor) -> int:
     """Positions in one chunk."""
-    return max(64, CHUNK_LOGITS // vocab_size)
+    return max(64, chunk_logits(weight_VD.device) // weight_VD.shape[0])
 
 
 def chunk_loss(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, gradients: ChunkGradients
     ) -> Tensor:
-        size = chunk_positions(weight_VD.shape[0])
+        size = chunk_positions(weight_VD)
         cast_VD = weight_VD.to(hidden_ND.dtype)
         loss = torch.zeros((), device=hidden_ND.device)
         hidden_grad = torch.empty_like(hidden_ND)
@@ -104,7 +111,9 @@ def cross_entropy(
     if torch.is_grad_enabled():
         result: Tensor = _ChunkedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, gradients)
         return result
-    size = chunk_positions(weight_VD.shape[0])
+    size = chunk_positions(weight_VD)
     cast_VD = weight_VD.to(hidden_ND.dtype)
     parts = zip(hidden_ND.split(size), targets_N.split(size), strict=True)
-    return sum((chunk_loss(h, cast_VD, t) for h, t in parts), torch.zeros(()))
+    return sum(
+        (chunk_loss(h, cast_VD, t) for h, t in parts), torch.zeros((), device=hidden_ND.device)
+    )

@@ -18,7 +18,7 @@ import torch
 
 from xunlian.machine.accelerators import parse_accelerator
 from xunlian.machine.memory import predict_training_memory
-from xunlian.models.losses import CHUNK_LOGITS
+from xunlian.models.losses import GPU_CHUNK_LOGITS
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
 from xunlian.recipe.settings import Recipe
@@ -122,7 +122,7 @@ def plan_for_card(
         optimizer=training.optimizer,
         attention="sdpa",
         compiled=True,
-        chunk_logits=CHUNK_LOGITS,
+        chunk_logits=GPU_CHUNK_LOGITS,
     )
     return {
         "device": name,

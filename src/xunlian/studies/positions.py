@@ -112,7 +112,7 @@ def target_losses(hidden_BLD: Tensor, weight_VD: Tensor, targets_BL: Tensor) -> 
     """-log p of each target in nats (B, L), float64; 0 where there is none."""
     hidden_ND, targets_N = hidden_BLD.flatten(0, 1), targets_BL.flatten()
     cast_VD = weight_VD.to(hidden_ND.dtype)
-    size = chunk_positions(weight_VD.shape[0])
+    size = chunk_positions(weight_VD)
     losses = [
         F.cross_entropy(
             F.linear(hidden, cast_VD).float(), targets, ignore_index=IGNORED, reduction="none"

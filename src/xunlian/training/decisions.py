@@ -17,7 +17,7 @@ from xunlian.machine.memory import predict_training_memory
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
 from xunlian.models.fp8 import MULTIPLE
-from xunlian.models.losses import CHUNK_LOGITS
+from xunlian.models.losses import chunk_logits
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
 from xunlian.recipe.settings import Recipe, Training
@@ -153,7 +153,7 @@ def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) 
         optimizer=recipe.training.optimizer,
         attention=recipe.training.attention,
         compiled=compiled,
-        chunk_logits=CHUNK_LOGITS,
+        chunk_logits=chunk_logits(group.device),
     )
     if recipe.training.average_decay:
         memory["averaged weights"] = memory["weights"]
