@@ -60,7 +60,7 @@ def test_shipped_recipes_are_valid(name):
         ("training.budget=5 parsecs", ["parsecs", "5min"]),
         ("model.size=huge", ["huge", "10m"]),
         ("model.dropout=1.5", ["model.dropout", "1.5"]),
-        ("training.precision=fp4", ["training.precision", "fp8", "bf16"]),
+        ("training.precision=fp4", ["training.precision", "fp4", "bf16"]),
         ("nonsense", ["nonsense", "key=value"]),
     ],
 )
