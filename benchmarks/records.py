@@ -27,6 +27,12 @@ def recorded(name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def recorded_here(name: str) -> list[dict[str, Any]]:
+    """Those of the same machine and versions as now."""
+    here = surroundings()
+    return [row for row in recorded(name) if all(row.get(key) == here[key] for key in here)]
+
+
 def surroundings() -> dict[str, Any]:
     """The machine and the versions of what is installed."""
     from xunlian.machine.features import read_machine
