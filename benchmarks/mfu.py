@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,20 +57,16 @@ NETWORKS |= {
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product, perhaps batched: shapes and strides of both sides, and their type.
-
-    `needed` is the share of it that the mathematics asks for.
-    """
+    """A matrix product, perhaps batched: shapes and strides of both sides, and their type."""
 
     left: tuple[tuple[int, ...], tuple[int, ...]]
     right: tuple[tuple[int, ...], tuple[int, ...]]
     dtype: torch.dtype
-    needed: float = 1.0
 
     @property
     def flops(self) -> float:
         *batch, rows, inner = self.left[0]
-        return 2.0 * (batch[0] if batch else 1) * rows * inner * self.right[0][-1] * self.needed
+        return 2.0 * (batch[0] if batch else 1) * rows * inner * self.right[0][-1]
 
     def seconds(self) -> float:
         """The median of many, alone."""
@@ -97,11 +93,11 @@ def contiguous(*shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[in
 
 
 class Collector(TorchDispatchMode):
-    """Counts the matrix products that run within."""
+    """Counts the matrix products that run within; half a product is one of which half is run."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.products: Counter[Product] = Counter()
+        self.products: dict[Product, float] = defaultdict(float)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten, name = torch.ops.aten, func.overloadpacket
@@ -122,14 +118,14 @@ class Collector(TorchDispatchMode):
         self.products[Product(*sides, left.dtype)] += 1
 
     def add_attention(self, q_BHLK: Tensor, count: int) -> None:
-        """Inside of a fused kernel: `count` of each of the two products."""
+        """Inside of a causal fused kernel: `count` times both products, their lower triangle."""
         rows, heads, length, head = q_BHLK.shape
         scores, values = (
             contiguous((rows * heads, length, inner), (rows * heads, inner, columns))
             for inner, columns in ((head, length), (length, head))
         )
         for sides in (scores, values):
-            self.products[Product(*sides, q_BHLK.dtype, needed=0.5)] += count
+            self.products[Product(*sides, q_BHLK.dtype)] += count / 2
 
     def add_layer(
         self, x_LBD: Tensor, by_input: Tensor, by_hidden: Tensor, *, backward: bool
