@@ -201,7 +201,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     times = []
     for _ in range(steps + 2):
         begun = time.perf_counter()
-        stepper.step(rows, 1.0, 1.0)
+        stepper.step(rows, 1.0, 1.0).wait()
         times.append(time.perf_counter() - begun)
     step_seconds = statistics.median(times[2:])
     alone = {product: product.seconds() for product in products}

@@ -80,15 +80,15 @@ def main() -> None:
     watch(stepper._bare_loss, "gradients", HEAD)
     watch(torch, "_foreach_mul_", "optimizer, scaling of the gradient")
     for _ in range(2):
-        stepper.step(rows, 1.0, 1.0)
+        stepper.step(rows, 1.0, 1.0).wait()
     begun = time.perf_counter()
     for _ in range(options.steps):
-        stepper.step(rows, 1.0, 1.0)
+        stepper.step(rows, 1.0, 1.0).wait()
     plain = (time.perf_counter() - begun) / options.steps
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         begun = time.perf_counter()
         for _ in range(options.steps):
-            stepper.step(rows, 1.0, 1.0)
+            stepper.step(rows, 1.0, 1.0).wait()
         watched = (time.perf_counter() - begun) / options.steps
     groups: dict[str, float] = defaultdict(float)
     kernels: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])

@@ -82,3 +82,10 @@ def test_pairs_too_long_are_left_out_and_counted():
     assert (rows.left_out, rows.pairs) == (2, 48)
     with pytest.raises(InputError, match=r"larger model\.context"):
         rows_of([np.full(40, 5)], [np.full(3, 5)])
+
+
+def test_the_largest_batch_is_known_before_any_is_read():
+    rows = rows_of(*made(500, 25))
+    places = [batch[0].size + batch[2].size for batch in batches_of(rows)]
+    pairs, target, source = rows.largest(SHARES)
+    assert pairs * (target + source) == max(places)

@@ -40,6 +40,10 @@ class ContiguousRows:
         """Tokens of a row: all are real."""
         return self.context
 
+    def largest(self, count: int) -> tuple[int, int, int]:
+        """Rows, target places and source places of `count` rows."""
+        return count, self.context, 0
+
     def read(self, first: int, count: int) -> tuple[np.ndarray, ...]:
         """Rows first .. first+count-1: inputs (count, context), int64; their lanes (count), int64;
         whether each is the first of its lane's stretch (count), bool; targets as inputs.

@@ -43,6 +43,10 @@ class PackedRows:
         """Tokens of a row: all are real."""
         return self.context
 
+    def largest(self, count: int) -> tuple[int, int, int]:
+        """Rows, target places and source places of `count` rows."""
+        return count, self.context, 0
+
     def read(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of rows first .. first+count-1, each (count, context), int64."""
         rows = np.stack(

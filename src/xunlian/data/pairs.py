@@ -129,6 +129,11 @@ class PairRows:
         """The share of token slots, on both sides, that hold a token."""
         return self.row_tokens / sum(self.plan.widths)
 
+    def largest(self, count: int) -> tuple[int, int, int]:
+        """Rows, target places and source places of `count` rows."""
+        source, target = self.plan.widths
+        return count, target, source
+
     def read(self, first: int, count: int) -> tuple[np.ndarray, ...]:
         """Rows first .. first+count-1 as int64 arrays (count, width of the side): source, its pair
         numbers, target inputs, their pair numbers, targets (NO_TARGET where there is none).

@@ -57,6 +57,16 @@ class SortedPairs:
         """Real tokens of a row on both sides, on average."""
         return (self.source_tokens + self.target_tokens) / self.rows_per_epoch
 
+    def largest(self, count: int) -> tuple[int, int, int]:
+        """Pairs in `count` rows of the batch that has most places, and its target and source
+        places."""
+        lengths_N2 = self._lengths_N2[self._sorted(0)]
+        longest_N2 = np.maximum.reduceat(lengths_N2, self._begins[:-1])
+        pairs_N = -(-np.diff(self._begins) // self.shares)
+        most = int((pairs_N * longest_N2.sum(axis=1)).argmax())
+        source, target = longest_N2[most]
+        return int(pairs_N[most]) * count, int(target), int(source)
+
     def read(self, first: int, count: int) -> tuple[np.ndarray, ...]:
         """Rows first .. first+count-1, int64: source (rows, pairs, S), its mark (0, or
         SOURCE_PADDING), target inputs (rows, pairs, T) and targets (NO_TARGET where there is none).

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import torch
 
 from xunlian.machine.features import reset_peak_memory, resident_memory
-from xunlian.recipe.recurrent_size import GATES, RecurrentShape
+from xunlian.machine.recurrent_memory import kept_of_recurrent, recurrent_weights
+from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import Model
 from xunlian.recipe.size import Shape, count_parameters
 
@@ -21,12 +22,21 @@ WORKSPACE = 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward pass, and the places of a row on each side; a text has targets only."""
+
+    rows: int
+    target: int
+    source: int = 0
+
+
 def predict_training_memory(
     model: Model,
     shape: Shape | RecurrentShape,
     vocab_size: int,
     *,
-    micro_tokens: int,
+    batch: MicroBatch,
     precision: str,
     optimizer: str,
     attention: str,
@@ -40,13 +50,13 @@ def predict_training_memory(
     matrices = parameters - embeddings if optimizer == "muon" else 0
     gpt2 = model.architecture == "gpt2"
     real = 4 if precision == "fp32" else 2
+    micro_tokens = batch.rows * batch.target
     if isinstance(shape, RecurrentShape):
-        activations, joined_weights = _saved_of_recurrent(model, shape, real)
         return _parts(
             parameters,
             matrices,
-            micro_tokens * activations,
-            joined_weights,
+            kept_of_recurrent(model, shape, batch.rows, batch.source, batch.target, real),
+            recurrent_weights(model, shape, real),
             _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
         )
     inner = shape.heads * shape.head_width
@@ -69,10 +79,7 @@ def predict_training_memory(
     activations = micro_tokens * (depth * (saved * real + wide) + passing)
     joined_weights = depth * width * (joined + hidden * 2 // 3) * 4
     if shape.decoder_depth is not None:
-        # Going back through one layer: scores and their gradients in fp32, hidden values.
-        passing = 12 * shape.heads * context + 4 * shape.mlp_width
-        saved = _saved_of_pairs(shape, context, real, compiled)
-        activations = micro_tokens * (saved + passing)
+        activations = _kept_of_pairs(shape, batch, real, compiled, bool(model.dropout))
         joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
     cast_weights = (parameters - embeddings) * 2 if precision != "fp32" else 0
     return _parts(
@@ -103,38 +110,33 @@ def _loss_bytes(
     chunk_logits: int, micro_tokens: int, vocab_size: int, width: int, real: int, compiled: bool
 ) -> int:
     chunk = min(chunk_logits, micro_tokens * vocab_size)
-    loss = chunk * (4 + 4 + real + (0 if compiled else 8)) + micro_tokens * width * real * 2
+    # Uncompiled: five steps in fp32, and one of booleans.
+    loss = chunk * (4 + 4 + real if compiled else 21) + micro_tokens * width * real * 2
     return loss + 4 * vocab_size * width
 
 
-def _saved_of_recurrent(model: Model, shape: RecurrentShape, real: int) -> tuple[int, int]:
-    """Bytes that a recurrent network keeps for one token, of a pair one on each side, and those of
-    its largest weights in other types and places."""
-    width, gates = shape.width, GATES[model.family]
-    # One layer: input, normed input (in fp32 twice, too), h, and what the library keeps of a gate:
-    # what comes from the input, what from h, and the gate. Measured with one and with four layers
-    # of width 256: 0.8 to 1.1 of what is predicted.
-    layer = width * ((3 + 3 * gates) * real + 8)
-    # Going back, the gradients of one layer's gates.
-    passing = 2 * gates * width * real
-    layers = shape.depth + (shape.decoder_depth or 0)
-    return layers * layer + passing, 4 * gates * width**2 * real * layers
+def _kept_of_pairs(
+    shape: Shape, batch: MicroBatch, real: int, compiled: bool, dropout: bool
+) -> int:
+    """Bytes that an encoder-decoder keeps of a batch, and those of going back through a layer."""
+    width, heads, depth = shape.width, shape.heads, shape.decoder_depth or 0
+    source, target = batch.rows * batch.source, batch.rows * batch.target
+    # What a part adds to the residual sum, dropped; uncompiled norms keep it in fp32, too.
+    added = 2 * width * real + (width if dropout else 0) + (0 if compiled else 4 * width)
 
+    def attention(queries: int, keys: int, length: int) -> int:
+        """`length` keys for each query; queries and mixed heads, keys and values."""
+        values = queries * 3 * width + keys * 2 * width
+        return queries * added + values * real + queries * heads * length * real
 
-def _saved_of_pairs(shape: Shape, context: int, real: int, compiled: bool) -> int:
-    """Bytes that an encoder-decoder keeps for one place of a row on both sides."""
-    width, heads = shape.width, shape.heads
-    # One attention: residual sum, normed input, queries, keys, values, heads, the exponentials.
-    attention = 7 * width + heads * context
-    mlp = 2 * width + shape.mlp_width
-    attentions = shape.depth + 2 * (shape.decoder_depth or 0)
-    mlps = shape.depth + (shape.decoder_depth or 0)
-    # Uncompiled: norms in fp32, scores in fp32 twice, and what dropout gives.
-    wide = (
-        0 if compiled else attentions * (4 * (3 * width + 2 * heads * context)) + mlps * 12 * width
-    )
-    bytes_of_dropout = (attentions + mlps) * width
-    return (attentions * attention + mlps * mlp) * real + wide + bytes_of_dropout
+    mlp = added + shape.mlp_width * real
+    encoder = attention(source, source, batch.source) + source * mlp
+    decoder = attention(target, target, batch.target) + attention(target, source, batch.source)
+    decoder += target * mlp
+    longest = max(batch.source, batch.target)
+    # Going back through one layer: scores and their gradients in fp32, hidden values.
+    passing = batch.rows * longest * (12 * heads * longest + 4 * shape.mlp_width)
+    return shape.depth * encoder + depth * decoder + passing
 
 
 def keep_freed_memory() -> None:

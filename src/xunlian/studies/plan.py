@@ -2,7 +2,7 @@
 
 Notable ideas:
 - On this machine nothing is guessed: everything is set up as `train` does it, compiled too, and a
-  few real steps are timed. What is left of the setting up is thrown away.
+  few real steps and a validation are timed, and their memory measured. Then it is thrown away.
 - On a card that is not here, arithmetic: its data sheet's rate, and the share of it that a good
   training reaches.
 - How much data a size is worth: 20 tokens a parameter (arXiv 2203.15556), and up to 8 passes over
@@ -10,28 +10,26 @@ Notable ideas:
 """
 
 import math
-import time
-from statistics import median
 from typing import Any
 
 import torch
 
+from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.machine.accelerators import parse_accelerator
-from xunlian.machine.memory import predict_training_memory
+from xunlian.machine.memory import MicroBatch, predict_training_memory
 from xunlian.models.losses import GPU_CHUNK_LOGITS
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.shards.corpus import Corpus
-from xunlian.training.decisions import bytes_text, validation_seconds
+from xunlian.studies.trial import compile_again, import_compiler, try_out
+from xunlian.training.decisions import bytes_text
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
-from xunlian.training.parallel import Group, local_rows
+from xunlian.training.parallel import Group
 from xunlian.training.setup import set_up
-from xunlian.training.step import Stepper
 
-TIMED_STEPS = 4
-MOST_TIMING = 30.0  # seconds
+STAYS = ("weights", "optimizer state", "averaged weights")
 # Share of the data sheet's rate that trainings of 100M to 10B parameters report on one to a few
 # such cards, with flash attention and a compiler; narrower networks reach less.
 CARD_MFU = 0.4
@@ -46,23 +44,26 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
     Raises:
         InputError: as training would, for instance when it does not fit in memory.
     """
+    importing = 0.0 if recipe.training.compile == "off" else import_compiler()
     ready = set_up(recipe, corpus, group, started)
     recipe, clock = ready.recipe, ready.clock
     training = recipe.training
     assert training.batch_tokens and training.validate_every
     before = clock.seconds()
-    rows = ready.objective.rows
-    step_seconds = time_steps(ready.stepper, rows, training.batch_tokens, group)
+    if training.compile == "on":
+        before += compile_again(ready) - ready.compile_seconds
+    else:
+        before -= importing
+    trial = try_out(ready, learned_tokens(corpus, "val"), group)
+    step_seconds, rows = trial.step_seconds, ready.objective.rows
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
-    validation = validation_seconds(
-        step_seconds, learned_tokens(corpus, "val"), training.batch_tokens
-    )
-    with_validation = step_seconds + validation / training.validate_every
+    with_validation = step_seconds + trial.validation_seconds / training.validate_every
     rate = ready.rates.of(training.precision) * group.size
     flops, speed = ready.objective.flops_per_token, step_tokens / step_seconds
     steps = clock.total_steps
     if steps is None:
         steps = max(1, math.floor((clock.budget.amount - before) / with_validation))
+    validations = math.ceil(steps / training.validate_every)
     return {
         "device": f"{ready.machine.processor}, {training.threads} threads"
         if group.device.type == "cpu"
@@ -70,7 +71,7 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         "devices": group.size,
         "precision": training.precision,
         "compile": training.compile == "on",
-        "seconds": before + steps * with_validation,
+        "seconds": before + steps * step_seconds + validations * trial.validation_seconds,
         "setup_seconds": before,
         "step_seconds": step_seconds,
         "steps": steps,
@@ -79,7 +80,8 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         "matmul_rate": rate,
         "mfu": speed * flops / rate,
         "flops": steps * step_tokens * flops,
-        "memory": ready.memory,
+        "validation_seconds": trial.validation_seconds,
+        "memory": _measured(ready.memory, trial.memory, rows),
         "epochs": steps * training.batch_tokens / epoch_tokens(ready.objective, corpus),
         **_sizes(recipe, corpus.vocab_size, learned_tokens(corpus)),
     }
@@ -113,11 +115,12 @@ def plan_for_card(
     steps = budget.steps(training.batch_tokens, corpus_tokens or UNLIMITED_TOKENS)
     if steps is None:
         steps = max(1, math.floor(budget.amount / step_seconds))
+    micro_tokens = min(training.micro_batch_tokens, training.batch_tokens // count)
     memory = predict_training_memory(
         model,
         shape,
         vocab_size,
-        micro_tokens=min(training.micro_batch_tokens, training.batch_tokens // count),
+        batch=MicroBatch(max(1, micro_tokens // model.context), model.context, model.context),
         precision="bf16",
         optimizer=training.optimizer,
         attention="sdpa",
@@ -145,18 +148,16 @@ def plan_for_card(
     }
 
 
-def time_steps(stepper: Stepper, rows: Rows, batch_tokens: int, group: Group) -> float:
-    """Seconds of an optimizer step: the median of a few after the first, real ones."""
-    per_step = batch_tokens // rows.context
-    first, count = local_rows(per_step, group)
-    times: list[float] = []
-    while len(times) <= TIMED_STEPS:
-        begun = time.perf_counter()
-        stepper.step(rows.read(len(times) * per_step + first, count), 1.0, 1.0).wait()
-        times.append(time.perf_counter() - begun)
-        if sum(times) > MOST_TIMING and len(times) > 1:
-            break
-    return median(times[1:])
+def _measured(memory: dict[str, int], peak: int | None, rows: Rows) -> dict[str, int]:
+    """`memory` with all that does not stay between steps as it was measured, not predicted.
+
+    A few batches that differ in shape do not show what the largest takes.
+    """
+    stays = {name: size for name, size in memory.items() if name in STAYS}
+    least = sum((memory if isinstance(rows, SortedPairs) else stays).values())
+    if peak is None or peak <= least:
+        return memory
+    return {**stays, "gradients, activations and workspace": peak - sum(stays.values())}
 
 
 def _sizes(recipe: Recipe, vocab_size: int, corpus_tokens: int | None) -> dict[str, Any]:

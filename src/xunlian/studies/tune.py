@@ -18,7 +18,7 @@ from xunlian.machine.profile import keep_tuned, profile_key, profile_path
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.shards.corpus import Corpus
-from xunlian.studies.plan import time_steps
+from xunlian.studies.trial import time_steps
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
 from xunlian.training.objectives import learned_tokens, objective_of

@@ -13,7 +13,7 @@ from xunlian.console import say, warn
 from xunlian.errors import InputError
 from xunlian.machine.compiler import trust_instruction_sets
 from xunlian.machine.features import Machine, available_cores, available_memory, read_machine
-from xunlian.machine.memory import predict_training_memory
+from xunlian.machine.memory import MicroBatch, predict_training_memory
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
 from xunlian.models.fp8 import MULTIPLE
@@ -42,17 +42,16 @@ class Decided:
 
     recipe: Recipe
     rates: Rates
-    memory: dict[str, int]
     notes: tuple[str, ...]
 
 
 def decide(
     recipe: Recipe, *, vocab_size: int, corpus_tokens: int, machine: Machine, group: Group
 ) -> Decided:
-    """Resolve the recipe for this machine: precision, attention form, threads, sizes, memory.
+    """Resolve the recipe for this machine: precision, attention form, threads, sizes.
 
     Raises:
-        InputError: the values cannot be combined, or the training does not fit in memory.
+        InputError: the values cannot be combined.
     """
     training, notes = recipe.training, []
     threads = training.threads or default_threads()
@@ -78,9 +77,7 @@ def decide(
         update={"precision": precision, "attention": attention, "threads": threads}
     )
     recipe = recipe.model_copy(update={"training": training})
-    memory = memory_of(recipe, vocab_size, group, compiled=training.compile != "off")
-    _check_memory(memory, group)
-    return Decided(recipe, rates, memory, tuple(notes))
+    return Decided(recipe, rates, tuple(notes))
 
 
 def check_fp8(recipe: Recipe, device: torch.device) -> None:
@@ -143,12 +140,15 @@ def micro_rows(recipe: Recipe, group: Group) -> int:
     return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
 
 
-def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) -> dict[str, int]:
+def memory_of(
+    recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
+) -> dict[str, int]:
+    """Predicted bytes by part, at the largest micro-batch."""
     memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),
         vocab_size,
-        micro_tokens=micro_rows(recipe, group) * recipe.model.context,
+        batch=MicroBatch(*rows.largest(micro_rows(recipe, group))),
         precision=recipe.training.precision,
         optimizer=recipe.training.optimizer,
         attention=recipe.training.attention,
@@ -160,7 +160,12 @@ def memory_of(recipe: Recipe, vocab_size: int, group: Group, *, compiled: bool) 
     return memory
 
 
-def _check_memory(memory: dict[str, int], group: Group) -> None:
+def check_memory(memory: dict[str, int], group: Group) -> None:
+    """Refuse a training that takes more than there is.
+
+    Raises:
+        InputError: it does not fit.
+    """
     need = sum(memory.values())
     if group.device.type == "cuda":
         free = torch.cuda.mem_get_info(group.device)[0]

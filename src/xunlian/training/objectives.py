@@ -48,6 +48,11 @@ class Rows(Protocol):
 
     def read(self, first: int, count: int) -> Batch: ...
 
+    def largest(self, count: int) -> tuple[int, int, int]:
+        """Of the largest batch of `count` rows: rows to the network, their target places, and
+        their source places (0 where there is none)."""
+        ...
+
 
 class Validation(Protocol):
     """A validation text in parts, which processes share out."""

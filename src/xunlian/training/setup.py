@@ -82,6 +82,10 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     objective = objective_of(recipe, corpus)
     for note in objective.notes:
         decisions.tell(note, group)
+    compiling = recipe.training.compile != "off"
+    vocab_size, rows = corpus.vocab_size, objective.rows
+    memory = decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiling)
+    decisions.check_memory(memory, group)
     corpus.verify()
     model = build_model(recipe, corpus.vocab_size)
     if recipe.model.init_from:
@@ -117,7 +121,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         recipe=recipe,
         machine=machine,
         rates=decided.rates,
-        memory=decisions.memory_of(recipe, corpus.vocab_size, group, compiled=compiled),
+        memory=decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiled),
         objective=objective,
         stepper=stepper,
         clock=clock,
