@@ -29,9 +29,7 @@ def recipe_of(task: str, family: str, dropout: float) -> Recipe:
     sizes = {"width": 256, "depth": 2} | ({"heads": 4} if family == "transformer" else {})
     model = Model(family=family, context=64, dropout=dropout, **sizes)
     recipe = Recipe(task=task, model=model, training=Training(batch_tokens=ROWS * 64))
-    return resolve(
-        recipe, vocab_size=VOCAB, corpus_tokens=10**7, matmul_rate=1e11, on_gpu=False
-    )
+    return resolve(recipe, vocab_size=VOCAB, corpus_tokens=10**7, matmul_rate=1e11, on_gpu=False)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
