@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from xunlian.interop.huggingface import build
 from xunlian.models.decoder import Decoder, DecoderConfig
 
 _QWEN3 = DecoderConfig(
@@ -22,12 +23,14 @@ CONFIGS = {
     "qwen3": _QWEN3,
     "qwen3 grouped": replace(_QWEN3, kv_heads=2, tied=True),
     "gpt2": replace(_QWEN3, architecture="gpt2", head_width=12, norm_epsilon=1e-5, tied=True),
+    "speedrun": replace(_QWEN3, architecture="speedrun", depth=3, kv_heads=2),
 }
+PORTABLE = [name for name in CONFIGS if name != "speedrun"]
 
 
 def randomized(config, seed=7):
     """A decoder whose every weight, norms and biases too, has a value that matters."""
-    model = Decoder(config)
+    model = build(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

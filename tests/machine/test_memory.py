@@ -15,6 +15,7 @@ from xunlian.machine.features import reset_peak_memory
         ["training.compile=off"],
         ["training.compile=off", "training.precision=fp32", "model.context=64"],
         ["training.compile=off", "model.architecture=gpt2", "training.attention=sdpa"],
+        ["training.compile=off", "model.architecture=speedrun"],
         pytest.param(["training.compile=on"], marks=pytest.mark.slow),
         pytest.param(["training.compile=on", "model.context=512"], marks=pytest.mark.slow),
     ],

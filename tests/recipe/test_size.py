@@ -2,12 +2,19 @@
 
 import pytest
 
+from xunlian.errors import InputError
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.speedrun import Speedrun
 from xunlian.recipe.budget import Budget, parse_budget
 from xunlian.recipe.resolve import resolve
 from xunlian.recipe.settings import Model, Recipe, parse_size
-from xunlian.recipe.size import count_parameters, decoder_fields, derive_shape
+from xunlian.recipe.size import (
+    count_parameters,
+    decoder_fields,
+    derive_shape,
+    matmul_parameters,
+)
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
@@ -30,6 +37,35 @@ def test_counted_parameters_equal_the_model_with_grouped_queries():
         DecoderConfig(architecture="qwen3", vocab_size=300, context=32, **decoder_fields(shape))
     )
     assert count_parameters(model, shape, 300) == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("width", "heads", "kv_heads"), [(96, 3, 3), (128, 4, 2), (16, 1, 1)])
+def test_counted_parameters_equal_the_speedrun_decoder(depth, width, heads, kv_heads):
+    model = Model(architecture="speedrun", depth=depth, width=width, heads=heads, kv_heads=kv_heads)
+    shape = derive_shape(model, 500)
+    built = Speedrun(
+        DecoderConfig(architecture="speedrun", vocab_size=500, context=32, **decoder_fields(shape))
+    )
+    assert count_parameters(model, shape, 500) == sum(p.numel() for p in built.parameters())
+    # A token meets the matrices of the blocks and the head; it only looks into the tables.
+    met = sum(p.numel() for n, p in built.named_parameters() if p.ndim == 2)
+    gates = sum(p.numel() for n, p in built.named_parameters() if "value_gate" in n)
+    tables = sum(p.numel() for n, p in built.named_parameters() if n.startswith(("emb", "values")))
+    assert matmul_parameters(model, shape, 500) == met - gates - tables
+
+
+@pytest.mark.parametrize(("size", "vocab_size"), [("1m", 256), ("10m", 4096), ("124m", 32768)])
+def test_value_embeddings_count_in_the_size(size, vocab_size):
+    model = Model(size=size, architecture="speedrun")
+    shape = derive_shape(model, vocab_size)
+    assert count_parameters(model, shape, vocab_size) == pytest.approx(parse_size(size), rel=0.15)
+
+
+def test_speedrun_is_not_for_pairs():
+    recipe = Recipe(task="translation", model=Model(architecture="speedrun", depth=2))
+    with pytest.raises(InputError, match="speedrun is not for pairs; choose pegasus or marian"):
+        resolve(recipe, vocab_size=500, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
 
 
 @pytest.mark.parametrize("architecture", ["pegasus", "marian"])

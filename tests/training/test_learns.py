@@ -32,7 +32,8 @@ def prepared(folder, text: str):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "optimizer", "steps"), [("qwen3", "adamw", 200), ("gpt2", "muon", 100)]
+    ("architecture", "optimizer", "steps"),
+    [("qwen3", "adamw", 200), ("gpt2", "muon", 100), ("speedrun", "muon", 100)],
 )
 def test_a_page_is_learned_by_heart(tmp_path, architecture, optimizer, steps):
     """Far below what letters cost without their context: 3 nats, or 1.5 in a large model."""

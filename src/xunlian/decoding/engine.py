@@ -16,7 +16,7 @@ vocabulary.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,10 +24,12 @@ from torch.nn import functional as F
 
 from xunlian.decoding.cache import Cache
 from xunlian.decoding.packed import Function, product
+from xunlian.decoding.speedrun import Mix, Values, mix_of, values_of
 from xunlian.machine.features import read_machine
 from xunlian.models.attention import CausalSelfAttention
 from xunlian.models.decoder import Block, Decoder
 from xunlian.models.layers import LayerNorm, RMSNorm, SwiGLU
+from xunlian.models.speedrun import Speedrun
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
@@ -37,7 +39,7 @@ BF16_CACHE_ROWS = 16
 
 @dataclass(frozen=True)
 class _Layer:
-    """The functions of one block, with their weights inside."""
+    """The functions of one block, with their weights inside; the last two of speedrun alone."""
 
     attention_norm: Function
     joined: Function
@@ -45,6 +47,8 @@ class _Layer:
     output: Function
     mlp_norm: Function
     mlp: Function
+    mix: Mix | None = None
+    values: Values | None = None
 
 
 class Engine:
@@ -67,6 +71,11 @@ class Engine:
         self._layers = [
             _prepare(block, dtype) for block in model.blocks if isinstance(block, Block)
         ]
+        if isinstance(model, Speedrun):
+            self._layers = [
+                replace(layer, mix=mix_of(model, number), values=values_of(model, number))
+                for number, layer in enumerate(self._layers)
+            ]
         self._norm, gain = _norm(model.norm)
         self._head = product(model.head_weight, None, gain, dtype)
 
@@ -164,11 +173,16 @@ class Engine:
             x = x + self._positions[positions]
         elif self._turns is not None:
             turns = self._turns[positions].unsqueeze(2)
-        x = x.view(batch * length, -1)
+        embedded = x = x.view(batch * length, -1)
         for number, layer in enumerate(self._layers):
-            joined = layer.joined(layer.attention_norm(x)).float()
+            if layer.mix is not None:
+                x = layer.mix(x, embedded)
+            normed = layer.attention_norm(x)
+            joined = layer.joined(normed).float()
             joined = joined.view(batch, length, heads + 2 * kv_heads, width)
             qk, v = joined.split([heads + kv_heads, kv_heads], dim=2)
+            if layer.values is not None:
+                v = v + layer.values(tokens_BL, normed)
             if layer.qk_norm is not None and turns is not None:
                 pairs = layer.qk_norm(qk).reshape(batch, length, heads + kv_heads, -1, 2)
                 qk = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)

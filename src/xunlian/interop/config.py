@@ -5,7 +5,7 @@ Both spellings of fields that changed between Transformers 4 and 5 are written: 
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xunlian.errors import InputError, did_you_mean
 from xunlian.models.decoder import DecoderConfig
@@ -15,9 +15,10 @@ from xunlian.models.recurrent import Family, RecurrentConfig
 Config = DecoderConfig | EncoderDecoderConfig | RecurrentConfig
 
 RECURRENT: dict[str, Family] = {"xunlian-rnn": "rnn", "xunlian-gru": "gru", "xunlian-lstm": "lstm"}
+SPEEDRUN = "xunlian-speedrun"
 """Model types of our own: no other engine has networks of these."""
 
-MODEL_TYPES = ("qwen3", "gpt2", "pegasus", "marian", *RECURRENT)
+MODEL_TYPES = ("qwen3", "gpt2", SPEEDRUN, "pegasus", "marian", *RECURRENT)
 
 
 def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -> dict[str, Any]:
@@ -26,8 +27,9 @@ def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -
         return _encoder_decoder_fields(config, end_id, start_id)
     if isinstance(config, RecurrentConfig):
         return _recurrent_fields(config, end_id, start_id)
+    own = {"qwen3": _qwen3_fields, "gpt2": _gpt2_fields, "speedrun": _speedrun_fields}
     return {
-        **(_gpt2_fields(config) if config.is_gpt2 else _qwen3_fields(config)),
+        **own[config.architecture](config),
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
         "bos_token_id": end_id,
@@ -58,6 +60,22 @@ def _qwen3_fields(config: DecoderConfig) -> dict[str, Any]:
         "use_sliding_window": False,
         "sliding_window": None,
         "max_window_layers": config.depth,
+    }
+
+
+def _speedrun_fields(config: DecoderConfig) -> dict[str, Any]:
+    return {
+        "architectures": ["XunlianSpeedrunForCausalLM"],
+        "model_type": SPEEDRUN,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_width,
+        "intermediate_size": config.mlp_width,
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": config.norm_epsilon,
+        "rope_theta": config.rope_theta,
     }
 
 
@@ -160,7 +178,11 @@ def from_fields(fields: Any, file: Path) -> Config:
         return _read_encoder_decoder(kind, fields, file)
     if kind in RECURRENT:
         return _read_recurrent(RECURRENT[kind], fields, file)
-    return (_read_gpt2 if kind == "gpt2" else _read_qwen3)(fields, file)
+    if kind == "gpt2":
+        return _read_gpt2(fields, file)
+    if kind == SPEEDRUN:
+        return _rotary_decoder("speedrun", fields, file)
+    return _read_qwen3(fields, file)
 
 
 def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
@@ -211,20 +233,25 @@ def _read_qwen3(fields: dict[str, Any], file: Path) -> DecoderConfig:
         raise InputError(
             f"'{file}' asks for scaled rotary positions ({rope}); Xunlian has the plain ones only."
         )
+    return _rotary_decoder("qwen3", fields | rope, file)
+
+
+def _rotary_decoder(
+    architecture: Literal["qwen3", "speedrun"], fields: dict[str, Any], file: Path
+) -> DecoderConfig:
     heads = _count(fields, file, "num_attention_heads")
-    width = _count(fields, file, "hidden_size")
     return DecoderConfig(
-        architecture="qwen3",
+        architecture=architecture,
         vocab_size=_count(fields, file, "vocab_size"),
         depth=_count(fields, file, "num_hidden_layers"),
-        width=width,
+        width=_count(fields, file, "hidden_size"),
         heads=heads,
         kv_heads=_count(fields, file, "num_key_value_heads", heads, divides=heads),
         head_width=_count(fields, file, "head_dim", 128),
         mlp_width=_count(fields, file, "intermediate_size"),
         context=_count(fields, file, "max_position_embeddings"),
         tied=bool(fields.get("tie_word_embeddings", False)),
-        rope_theta=_number(fields | rope, file, "rope_theta", 10_000.0),
+        rope_theta=_number(fields, file, "rope_theta", 10_000.0),
         norm_epsilon=_number(fields, file, "rms_norm_eps", 1e-6),
     )
 

@@ -31,6 +31,7 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.models.speedrun import Speedrun
 
 Model = Decoder | EncoderDecoder | RecurrentModel | RecurrentPairModel
 
@@ -151,7 +152,7 @@ def build(config: Config, dropout: float = 0.0) -> Model:
     if isinstance(config, RecurrentConfig):
         kind = RecurrentModel if config.decoder_depth is None else RecurrentPairModel
         return kind(config, dropout)
-    return Decoder(config, dropout)
+    return (Speedrun if config.architecture == "speedrun" else Decoder)(config, dropout)
 
 
 class _Tensors:

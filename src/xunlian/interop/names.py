@@ -4,17 +4,19 @@ A table per architecture; everything else is derived from it. GPT-2 keeps its ma
 (inputs first) and joins query, key and value in one. Pegasus and Marian share their names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xunlian.interop.config import Config
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig, sinusoidal_table
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.models.speedrun import Speedrun
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,21 @@ def entries(config: Config) -> list[Entry]:
     """All tensors of a model folder of this configuration."""
     if isinstance(config, EncoderDecoderConfig):
         return _encoder_decoder_entries(config)
-    if isinstance(config, RecurrentConfig):  # under our own names
+    if isinstance(config, RecurrentConfig):
         kind = RecurrentModel if config.decoder_depth is None else RecurrentPairModel
-        with torch.device("meta"):
-            return [Entry(name, (name,)) for name in kind(config).state_dict()]
+        return _own_entries(kind, config)
+    if config.architecture == "speedrun":
+        return _own_entries(Speedrun, config)
     table = _gpt2_entries(config) if config.is_gpt2 else _qwen3_entries(config)
     if not config.tied:
         table.append(Entry("lm_head.weight", ("head.weight",)))
     return table
+
+
+def _own_entries(kind: Callable[[Any], nn.Module], config: Config) -> list[Entry]:
+    """Of a network that only Xunlian opens: under its own names."""
+    with torch.device("meta"):
+        return [Entry(name, (name,)) for name in kind(config).state_dict()]
 
 
 def _qwen3_entries(config: DecoderConfig) -> list[Entry]:

@@ -14,7 +14,7 @@ from xunlian.machine.features import reset_peak_memory, resident_memory
 from xunlian.machine.recurrent_memory import kept_of_recurrent, recurrent_weights
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import Model
-from xunlian.recipe.size import Shape, count_parameters
+from xunlian.recipe.size import Shape, count_parameters, value_tables
 
 QUERY_BLOCK = 128  # as in models/attention.py
 # What the C library and the kernels' scratch space take beside the tensors.
@@ -48,7 +48,7 @@ def predict_training_memory(
     parameters = count_parameters(model, shape, vocab_size)
     embeddings = vocab_size * width * (1 if shape.tied else 2)
     matrices = parameters - embeddings if optimizer == "muon" else 0
-    gpt2 = model.architecture == "gpt2"
+    gpt2, speedrun = model.architecture == "gpt2", model.architecture == "speedrun"
     real = 4 if precision == "fp32" else 2
     micro_tokens = batch.rows * batch.target
     if isinstance(shape, RecurrentShape):
@@ -60,12 +60,18 @@ def predict_training_memory(
             _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
         )
     inner = shape.heads * shape.head_width
+    values = shape.kv_heads * shape.head_width
+    if speedrun:  # value embeddings have the states of AdamW
+        embeddings += value_tables(shape) * vocab_size * values
+        matrices = parameters - embeddings if optimizer == "muon" else 0
     joined = inner + 2 * shape.kv_heads * shape.head_width
     # Saved for the backward pass, values per position of one block, in the compute type: two
     # residual sums, two normed inputs, the mixed heads, queries, keys and values as they come,
     # normed and turned, and the feed-forward part's hidden values.
     hidden = (2 if gpt2 else 3) * shape.mlp_width
     saved = 4 * width + inner + joined + 2 * inner + hidden
+    if speedrun:  # the stream before it is mixed; found in a table in fp32, and through the gate
+        saved += width + 3 * values // 2
     # Uncompiled norms and turns keep their fp32 steps as well.
     wide = 0 if compiled else 4 * (2 * width if gpt2 else 6 * width + 9 * inner)
     passing = 0 if gpt2 else 4 * 4 * inner  # the backward pass of turns

@@ -110,13 +110,21 @@ class CausalSelfAttention(nn.Module):
         self.key_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
 
     def forward(
-        self, x_BLD: Tensor, norm: nn.Module, rotary: tuple[Tensor, Tensor] | None, form: str
+        self,
+        x_BLD: Tensor,
+        norm: nn.Module,
+        rotary: tuple[Tensor, Tensor] | None,
+        form: str,
+        added_BLGK: Tensor | None = None,
     ) -> Tensor:
+        """`added_BLGK` is added to the values."""
         batch, length, _ = x_BLD.shape
         joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
         joined = joined.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)
         q_BLHK, k_BLGK, v_BLGK = joined.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
         q_BLHK, k_BLGK = self.query_norm(q_BLHK), self.key_norm(k_BLGK)
+        if added_BLGK is not None:
+            v_BLGK = v_BLGK + added_BLGK
         if rotary is not None:
             q_BLHK, k_BLGK = rotate(q_BLHK, *rotary), rotate(k_BLGK, *rotary)
         if self.kv_heads != self.heads:

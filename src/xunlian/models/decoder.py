@@ -27,7 +27,7 @@ from xunlian.models.layers import GELUMLP, Linear, SwiGLU, make_norm, rotary_tab
 class DecoderConfig:
     """All that fixes the shape and the mathematics of a decoder."""
 
-    architecture: Literal["qwen3", "gpt2"]
+    architecture: Literal["qwen3", "gpt2", "speedrun"]
     vocab_size: int
     depth: int
     width: int
@@ -93,7 +93,7 @@ class Decoder(nn.Module):
         self.attention_form = "sdpa"
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Embedding(config.context, config.width) if config.is_gpt2 else None
-        self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
         self.norm = make_norm(
             "layer" if config.is_gpt2 else "rms", config.width, config.norm_epsilon
         )
@@ -102,6 +102,9 @@ class Decoder(nn.Module):
             cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)
             self.register_buffer("cos", cos, persistent=False)
             self.register_buffer("sin", sin, persistent=False)
+
+    def _block(self, number: int) -> Block:
+        return Block(self.config, self.dropout)
 
     @property
     def head_weight(self) -> Tensor:
@@ -113,6 +116,15 @@ class Decoder(nn.Module):
 
         `tokens_BL` holds token ids; L may not exceed the context.
         """
+        x_BLD, rotary = self._enter(tokens_BL, dtype)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, rotary, self.attention_form, self._bytes(2, x_BLD))
+        return self.norm(x_BLD)
+
+    def _enter(
+        self, tokens_BL: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """What the first block reads, and the rotation of each position, if there is one."""
         length = tokens_BL.shape[1]
         assert length <= self.config.context
         x_BLD = self.embedding(tokens_BL)
@@ -122,13 +134,16 @@ class Decoder(nn.Module):
         else:
             rotary = (self.cos[:length], self.sin[:length])
         x_BLD = x_BLD.to(dtype)
-        dropping = self.training and self.dropout
-        if dropping:
-            x_BLD = drop(x_BLD, dropout_bytes(*x_BLD.shape, device=x_BLD.device), self.dropout)
-        for block in self.blocks:
-            bytes_ = dropout_bytes(2, *x_BLD.shape, device=x_BLD.device) if dropping else None
-            x_BLD = block(x_BLD, rotary, self.attention_form, bytes_)
-        return self.norm(x_BLD)
+        bytes_ = self._bytes(1, x_BLD)
+        if bytes_ is not None:
+            x_BLD = drop(x_BLD, bytes_[0], self.dropout)
+        return x_BLD, rotary
+
+    def _bytes(self, places: int, x_BLD: Tensor) -> Tensor | None:
+        """(places, B, L, D): what decides dropout there; None: nothing is dropped."""
+        if not (self.training and self.dropout):
+            return None
+        return dropout_bytes(places, *x_BLD.shape, device=x_BLD.device)
 
     def logits(self, tokens_BL: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Logits (B, L, V), whole: for short texts; training and evaluation chunk them."""

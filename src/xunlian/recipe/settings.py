@@ -135,17 +135,19 @@ class Model(Table):
         "only, a language model of theirs carries its state on through the text, one for pairs "
         "has attention; only Xunlian opens them.",
     )
-    architecture: Literal["qwen3", "gpt2", "pegasus", "marian"] | None = Field(
+    architecture: Literal["qwen3", "gpt2", "speedrun", "pegasus", "marian"] | None = Field(
         None,
-        description="Layout of a transformer; Transformers opens all. qwen3: RMSNorm, rotary "
-        "positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned positions, GELU, biases. For pairs, "
-        "pegasus: norms before each part; marian: norms after each part, as in the paper. Default: "
-        "qwen3, and pegasus for pairs.",
+        description="Layout of a transformer; Transformers opens all but speedrun. qwen3: RMSNorm, "
+        "rotary positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned positions, GELU, biases. "
+        "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
+        "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
+        "paper. Default: qwen3, and pegasus for pairs.",
     )
     size: str | None = Field(
         None,
-        description="The dial: total number of parameters, such as 10m or 1.5b. It sets "
-        "depth and width once the vocabulary is known.",
+        description="The dial: total number of parameters, such as 10m or 1.5b, all embeddings "
+        "included, the value embeddings of speedrun, too. It sets depth and width once the "
+        "vocabulary is known.",
     )
     depth: int | None = Field(
         None, ge=1, description="Number of layers; of an encoder-decoder, those of the encoder."

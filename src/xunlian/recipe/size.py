@@ -20,6 +20,7 @@ WIDTH_PER_LAYER = 64
 MAX_DEPTH = 160
 MOST_EMBEDDINGS = 0.6
 MOST_MISS = 0.3
+GATE_INPUTS = 32  # as in models/speedrun.py
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,16 @@ def count_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: in
     embeddings = vocab_size * width * (1 if shape.tied else 2)
     if gpt2:
         embeddings += model.context * width
+    if model.architecture == "speedrun":  # two residual scalars; gated value embeddings
+        small += 2
+        embeddings += value_tables(shape) * shape.kv_heads * min(GATE_INPUTS, width)
+        embeddings += value_tables(shape) * vocab_size * outer
     return shape.depth * (attention + mlp + small) + embeddings + width * (2 if gpt2 else 1)
+
+
+def value_tables(shape: Shape) -> int:
+    """Tables of value embeddings in a speedrun decoder: one in every other block."""
+    return (shape.depth + 1) // 2
 
 
 def matmul_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: int) -> int:

@@ -4,11 +4,12 @@ import torch
 
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model, build
-from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs
+from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs, speedrun
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.models.speedrun import Speedrun
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
@@ -25,6 +26,8 @@ def build_model(recipe: Recipe, vocab_size: int) -> Model:
         recurrent_pairs.initialize(model, generator)
     elif isinstance(model, RecurrentModel):
         recurrent.initialize(model, generator)
+    elif isinstance(model, Speedrun):
+        speedrun.initialize(model, generator)
     else:
         decoder.initialize(model, generator)
     return model
@@ -49,7 +52,7 @@ def _config(recipe: Recipe, vocab_size: int) -> Config:
             mlp_width=shape.mlp_width,
             context=model.context,
         )
-    assert model.architecture in ("qwen3", "gpt2")
+    assert model.architecture in ("qwen3", "gpt2", "speedrun")
     return DecoderConfig(
         architecture=model.architecture,
         vocab_size=vocab_size,

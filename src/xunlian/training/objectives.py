@@ -29,7 +29,7 @@ from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.size import training_flops_per_pair, training_flops_per_token
 from xunlian.shards.corpus import Corpus
 
-OWN_FORMAT = "Other engines have no class for a recurrent network: only Xunlian opens its model/."
+OWN_FORMAT = "Other engines have no class for this network: only Xunlian opens its model/."
 
 Batch = tuple[np.ndarray, ...]
 """Arrays of (rows, ...); the last holds the targets, IGNORED where there is none."""
@@ -168,9 +168,9 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     shape, context = shape_of(recipe.model), recipe.model.context
     train, val, seed = corpus.stream("train"), corpus.stream("val"), recipe.training.seed
     rows: Rows
-    notes: tuple[str, ...] = ()
+    own = isinstance(shape, RecurrentShape) or recipe.model.architecture == "speedrun"
+    notes = (OWN_FORMAT,) if own else ()
     if isinstance(shape, RecurrentShape):
-        notes = (OWN_FORMAT,)
         validation: type[StreamValidation] | type[CarriedValidation] = CarriedValidation
         rows = ContiguousRows(train, context, _rows_per_step(recipe), seed)
     else:
