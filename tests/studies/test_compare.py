@@ -52,18 +52,18 @@ def files(folder):
 @contextlib.contextmanager
 def interrupted_after(steps):
     """Ctrl-C comes in every training after so many steps."""
-    real = loop._interruptible
+    real = loop.interruptible
 
     @contextlib.contextmanager
     def soon():
         counted = itertools.count()
         yield lambda: next(counted) >= steps
 
-    loop._interruptible = soon
+    loop.interruptible = soon
     try:
         yield
     finally:
-        loop._interruptible = real
+        loop.interruptible = real
 
 
 def test_a_comparison_leaves_ordinary_runs_and_all_its_numbers(tiny_corpus, tmp_path):
