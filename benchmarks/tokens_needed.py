@@ -70,15 +70,13 @@ def train(row: dict[str, Any], corpus: Path, work: Path) -> dict[str, Any]:
         if done.returncode:
             raise SystemExit(f"The training of {run} stopped; the same command goes on.")
         facts = json.loads(facts_file.read_text("utf-8"))
-    recipe = facts.get("recipe") or {}
     return {
         **row,
         "val_loss": facts["best_val_loss"],
         "seconds": facts["seconds"],
         "steps": facts["step"],
         "parameters": facts["parameters"],
-        "batch_tokens": recipe.get("training", {}).get("batch_tokens")
-        or round(facts["tokens"] / facts["step"]),
+        "batch_tokens": round(facts["tokens"] / facts["step"]),
     }
 
 
