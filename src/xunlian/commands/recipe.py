@@ -24,8 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.explain:
         sys.stdout.write(explain())
     elif arguments.action == "list":
+        width = max(map(len, shipped_recipes()))
         for name in shipped_recipes():
-            sys.stdout.write(f"{name:<21}{load_recipe(name).about}\n")
+            sys.stdout.write(f"{name:<{width}}  {load_recipe(name).about}\n")
     else:
         load_recipe(arguments.action)  # refuses what is no recipe
         path = shipped_recipes().get(arguments.action, Path(arguments.action))

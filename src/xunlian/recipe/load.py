@@ -91,7 +91,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
             f"Unknown key '{key}'.{_nearest_key(key)} `xunlian recipe --explain` lists all keys."
         )
     for table in tables:
-        values = values.setdefault(table, {})
+        if not isinstance(values.get(table), dict):  # not there, or a stage that is true or false
+            values[table] = {}
+        values = values[table]
     annotation = known[key].annotation if key in known else None
     if str in (annotation, *get_args(annotation)) and get_origin(annotation) is not tuple:
         value = value if isinstance(value, str) else text  # corpus.val=0.1 is text
@@ -104,11 +106,21 @@ def fields(table: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, Field
     """Dotted name -> field of every setting of a recipe."""
     found: dict[str, FieldInfo] = {}
     for name, field in table.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= fields(field.annotation, f"{prefix}{name}.")
+        if inner := _inner_table(field):
+            found |= fields(inner, f"{prefix}{name}.")
         else:
             found[prefix + name] = field
     return found
+
+
+def _inner_table(field: FieldInfo) -> type[BaseModel] | None:
+    """The table that a field holds, or may hold."""
+    if get_origin(field.annotation) is tuple:  # a list of tables is one value
+        return None
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def _nearest_key(key: str) -> str:
@@ -152,6 +164,9 @@ def _toml_lines(table: BaseModel, prefix: str = "") -> Iterator[str]:
 def _toml_value(value: Any) -> str:
     import json
 
+    if isinstance(value, BaseModel):
+        pairs = ((name, getattr(value, name)) for name in type(value).model_fields)
+        return "{" + ", ".join(f"{k} = {_toml_value(v)}" for k, v in pairs if v is not None) + "}"
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, str):
@@ -163,6 +178,8 @@ def type_name(field: FieldInfo) -> str:
     """How a field's type reads in the help."""
 
     def name(annotation: Any) -> str:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return "table"
         arguments = [a for a in get_args(annotation) if a not in (NoneType, Ellipsis)]
         if annotation in (str, int, float, bool):
             return {str: "text", int: "whole number", float: "number", bool: "true or false"}[

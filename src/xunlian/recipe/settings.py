@@ -9,17 +9,27 @@ recipe --explain` and the reference page are made from it. A field whose default
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from xunlian.recipe.corpus_clean import Clean
+from xunlian.recipe.corpus_dedup import Decontaminate, Deduplicate
+from xunlian.recipe.corpus_language import Language
+from xunlian.recipe.corpus_privacy import Privacy
+from xunlian.recipe.corpus_quality import Quality
+from xunlian.recipe.corpus_reading import Reading
+from xunlian.recipe.table import Table
 
 Task = Literal["language-model", "translation", "summarization"]
 PAIR_TASKS = ("translation", "summarization")
 """The tasks that learn from pairs: a source and a target."""
 
 
-class Table(BaseModel):
-    """A table of settings: frozen, and with no room for keys it does not know."""
+class Ingredient(Table):
+    """One of several sources that are mixed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    name: str = Field(description="What to call it in reports.")
+    sources: tuple[str, ...] = Field(min_length=1, description="Files, folders or globs.")
+    weight: float = Field(gt=0, description="Its share of the tokens, relative to the others.")
 
 
 class Corpus(Table):
@@ -31,10 +41,23 @@ class Corpus(Table):
     )
     sources: tuple[str, ...] = Field(
         (),
-        description="Files, folders or globs to prepare when `path` does not exist yet: .txt, "
-        ".jsonl, .csv, .parquet, each also .gz or .zst. `sample:NAME` is a text that ships "
-        "with Xunlian. For pairs: aligned text files two by two (source, target, ...), or files "
-        "with both sides: .tsv, .csv, .jsonl, .parquet, .tmx.",
+        description="Files, folders, globs or URLs to prepare when `path` is not there yet: .txt, "
+        ".md, .html, .warc, .jsonl, .csv, .tsv, .parquet, .arrow, .pdf, each also .gz, .zst, .bz2 "
+        "or .xz, and .zip and .tar. `sample:NAME` is a text that ships with Xunlian. For pairs: "
+        "aligned text files two by two (source, target, ...), or files with both sides: .tsv, "
+        ".csv, .jsonl, .parquet, .tmx.",
+    )
+    mixture: tuple[Ingredient, ...] = Field(
+        (),
+        description="In place of `sources`: several, each with a name, its sources and a weight: "
+        '{name = "wiki", sources = ["wiki/*.gz"], weight = 2}. A source that is small for its '
+        "weight is repeated.",
+    )
+    max_copies: float = Field(
+        4.0,
+        ge=1,
+        description="A source of the mixture is repeated at most so often; then the others are "
+        "thinned.",
     )
     val: tuple[str, ...] = Field(
         ("0.05",),
@@ -47,8 +70,11 @@ class Corpus(Table):
         description="Where `prepare --download` gets files of `sources` and `val` that are not "
         "there: 'https://ADDRESS BYTES SHA256' each, for the file of the same name.",
     )
+    licence: str = Field(
+        "", description="Of the text, for the corpus's report: such as CC BY-SA 4.0."
+    )
     text_field: str = Field(
-        "text", description="Field or column with the text (.jsonl, .csv, .parquet)."
+        "text", description="Field or column with the text (.jsonl, .csv, .tsv, .parquet, .arrow)."
     )
     source_field: str = Field(
         "source",
@@ -71,17 +97,44 @@ class Corpus(Table):
         "characters of the shorter one (a Chinese or Japanese one counts 3, and both sides 10 "
         "more, so that short pairs pass). 0: no limit.",
     )
-    documents: Literal["file", "paragraph", "line"] = Field(
+    documents: Literal["file", "paragraph", "line", "wiki"] = Field(
         "file",
         description="What one document is in a .txt file: the whole file, a paragraph (blank line "
-        "between), or a line.",
+        "between), a line, or what stands between <doc ...> and </doc> (wiki: WikiExtractor's "
+        "files).",
     )
     encoding: str = Field(
-        "auto", description="Encoding of text files. `auto` knows UTF-8, UTF-16 and GB18030."
+        "auto", description="Encoding of text files. `auto` knows UTF-8, UTF-16, GB18030 and Big5."
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="At a broken line or record: stop and name it, or skip and count it."
     )
+
+    reading: Reading = Field(Reading(), description="How files of some formats are read.")
+    clean: Clean | None = Field(
+        None,
+        description="Clean the text thoroughly. By default only line ends, control "
+        "characters and the normal form of Unicode.",
+    )
+    language: Language | None = Field(None, description="Keep certain languages.")
+    quality: Quality | None = Field(None, description="Drop poor text.")
+    privacy: Privacy | None = Field(None, description="Mask personal data.")
+    decontaminate: Decontaminate | None = Field(
+        None, description="Drop what a model will be evaluated on."
+    )
+    deduplicate: Deduplicate | None = Field(None, description="Drop copies.")
+
+    bias_audit: bool = Field(
+        False,
+        description="Count how often groups (gender, region, religion, age, occupation) occur and "
+        "in whose company, for the corpus's report.",
+    )
+
+    @field_validator("clean", "language", "quality", "privacy", "deduplicate", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        """true: with its defaults; false: not at all."""
+        return {} if value is True else None if value is False else value
 
     @field_validator("download")
     @classmethod

@@ -8,6 +8,7 @@ FOLDER/
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from xunlian.console import say
 from xunlian.errors import InputError, XunlianError
@@ -32,9 +33,10 @@ def claim_folder(folder: Path, what: str, recipe: Recipe, mend: str) -> None:
         return
     before = validate(read_toml(file), str(file))
     for key in fields():
-        here, there = recipe.model_dump(), before.model_dump()
+        here: Any = recipe.model_dump()
+        there: Any = before.model_dump()
         for part in key.split("."):
-            here, there = here[part], there[part]
+            here, there = ((table or {}).get(part) for table in (here, there))
         if here != there:
             raise InputError(f"The {what} in '{folder}' has {key} = {there}, not {here}. {mend}")
 
