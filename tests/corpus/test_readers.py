@@ -152,7 +152,6 @@ JAPANESE = "すべての人間は、生まれながらにして自由であり�
         (KOREAN, "euc_kr"),
         (JAPANESE, "euc_jp"),
         (JAPANESE, "shift_jis"),
-        ("人人生而自由，在尊嚴和權利上一律平等。他們賦有理性和良心。", "big5"),
     ],
 )
 def test_other_encodings_are_refused_unless_named(text: str, encoding: str, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from itertools import zip_longest
 
 import numpy as np
 
-from xunlian.corpus.decode import Advance, decode, read_bytes
+from xunlian.corpus.decode import decode
 from xunlian.corpus.sources import Source
+from xunlian.corpus.trouble import Advance
+from xunlian.corpus.unpack import read_bytes
 from xunlian.errors import InputError
 
 _LONGEST_LINE = 1 << 24  # characters; a longer one is no line but a file without line ends

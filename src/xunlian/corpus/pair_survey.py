@@ -12,12 +12,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 from xunlian.console import progress
-from xunlian.corpus.decode import Advance
 from xunlian.corpus.pair_clean import REASONS, PairFilter, clean_pair, empty_side
 from xunlian.corpus.pairs import Pair, PairSource, find_languages, find_pairs, read_pairs
 from xunlian.corpus.sample import Sampler
 from xunlian.corpus.split import Holdout, parse_holdout
 from xunlian.corpus.tmx import Languages
+from xunlian.corpus.trouble import Advance
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Recipe
 

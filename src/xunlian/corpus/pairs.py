@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from xunlian.corpus.aligned import read_aligned
 from xunlian.corpus.clean import count_han
-from xunlian.corpus.decode import Advance, decode, read_bytes
+from xunlian.corpus.decode import decode
 from xunlian.corpus.languages import language_of_file
 from xunlian.corpus.parquet import read_parquet
-from xunlian.corpus.records import BrokenRecords, Rows, read_csv, read_jsonl, read_tsv
+from xunlian.corpus.records import Fields, Rows, read_csv, read_jsonl, read_tsv
 from xunlian.corpus.sources import PAIR_FORMATS, Source, expand_source
 from xunlian.corpus.tmx import Languages, read_tmx, tmx_languages
+from xunlian.corpus.trouble import Advance, BrokenRecords, ignore
+from xunlian.corpus.unpack import read_bytes, spooled, watched
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
 
@@ -130,13 +132,22 @@ def _read_rows(
 ) -> Rows:
     fields = {"source_field": settings.source_field, "target_field": settings.target_field}
     if source.format == "parquet":
-        return read_parquet(source, fields, advance, lists=True)
+        return _read_parquet(source, fields, advance)
     blocks = read_bytes(source, advance)
-    broken = BrokenRecords(source, settings.on_error, counts)
+    broken = BrokenRecords(source.name, settings.on_error, counts)
     if source.format == "jsonl":
         return read_jsonl(blocks, fields, settings.encoding, broken, lists=True)
     text = decode(blocks, source.name, settings.encoding)
     return (read_csv if source.format == "csv" else read_tsv)(text, fields, broken)
+
+
+def _read_parquet(source: Source, fields: Fields, advance: Advance) -> Rows:
+    if source.compression:
+        with spooled(read_bytes(source, advance)) as file:
+            yield from read_parquet(file, source.name, fields, ignore, lists=True)
+    else:
+        with watched(source), source.open() as file:
+            yield from read_parquet(file, source.name, fields, advance, source.size, lists=True)
 
 
 def _languages_of(pair: PairSource) -> Languages:

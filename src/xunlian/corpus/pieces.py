@@ -43,3 +43,20 @@ def in_pieces(text: str) -> Pieces:
         yield text[:end], False
         text = text[end:]
     yield text, True
+
+
+class Passage(NamedTuple):
+    """A piece of a document as it was read, on its way into the stages.
+
+    Attributes:
+        text: of a page ('html') always all of it, with its markup.
+        kind: 'text' or 'html'.
+        id: of the document: its file and its number there, and its address if it has one. It is the
+            same at every reading, as long as the file is cut into the same parts.
+    """
+
+    text: str
+    first: bool
+    last: bool
+    kind: str
+    id: str

@@ -5,50 +5,20 @@ A record is in memory once. A field inside another is named with a dot, such as 
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from xunlian.corpus.decode import decode, detect
-from xunlian.corpus.sources import Source
+from xunlian.corpus.decode import Replaced, chain, check_encoding, decode, recognise_at
+from xunlian.corpus.lines import split_lines
+from xunlian.corpus.trouble import LIMITS, BrokenRecords
 from xunlian.errors import InputError, did_you_mean
-
-_RECORD_BYTES = 1 << 30  # a longer line or field is a broken quote, not text
 
 Fields = Mapping[str, str]
 """A setting that names a field -> the field's name, such as {'text_field': 'text'}."""
 Rows = Iterator[Sequence[Any]]
 """The texts of the fields of each record, in the order of `Fields`; lists of texts, if allowed."""
-
-
-class BrokenRecords:
-    """Counts records that cannot be read; stops at the end of the file, or goes on."""
-
-    def __init__(self, source: Source, on_error: str, counts: Counter[str]) -> None:
-        self.source, self.on_error, self.counts = source, on_error, counts
-        self.lines: list[int] = []
-        self.count = 0
-        self.reason = ""
-
-    def add(self, line: int, reason: str) -> None:
-        self.count += 1
-        self.counts["broken_records"] += 1
-        if len(self.lines) < 5:
-            self.lines.append(line)
-            self.reason = self.reason or reason
-
-    def finish(self) -> None:
-        """Raises InputError with the count and the first places, unless they are to be skipped."""
-        if self.count and self.on_error == "stop":
-            where = ", ".join(f"{line:,}" for line in self.lines)
-            raise InputError(
-                f"'{self.source.name}' has {self.count:,} broken "
-                f"{'line' if self.count == 1 else 'lines'} "
-                f"(line {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
-                f"{self.reason}). Mend them, or leave them out with --on-error skip."
-            )
 
 
 def read_jsonl(
@@ -57,12 +27,25 @@ def read_jsonl(
     encoding: str,
     broken: BrokenRecords,
     lists: bool = False,
+    replaced: Replaced | None = None,
+    before: int = 0,
+    limit: int = LIMITS.record,
 ) -> Rows:
-    """Fields of each line's object. A null is an empty text. `lists`: a field may hold several."""
-    name, wanted = broken.source.name, list(fields.values())
+    """Fields of each line's object. A null is an empty text.
+
+    Args:
+        lists: a field may hold several texts.
+        replaced, before: as `decode` has them; a wrong byte in UTF-8 breaks only its line.
+        limit: bytes of a line.
+    """
+    name, wanted = broken.name, list(fields.values())
     nested = any("." in field for field in wanted)
-    seen = False
-    for number, line in enumerate(_byte_lines(_utf8(blocks, name, encoding), name), 1):
+    seen = before > 0  # else a part could stop at what the whole file only counts
+    utf8 = _utf8(blocks, name, encoding, replaced, before)
+    for number, line in enumerate(split_lines(utf8, b"\n", limit), 1):
+        if line is None:
+            broken.add(number, f"longer than {limit:,} bytes")
+            continue
         if not line or line.isspace():
             continue
         try:
@@ -112,53 +95,33 @@ def _parse_json(line: bytes) -> Any:
         return json.loads(whole.decode("utf-16", "replace"))
 
 
-def _utf8(blocks: Iterator[bytes], name: str, encoding: str) -> Iterator[bytes]:
+def _utf8(
+    blocks: Iterator[bytes], name: str, encoding: str, replaced: Replaced | None, before: int
+) -> Iterator[bytes]:
     """JSON lines as UTF-8 bytes. A wrong byte in UTF-8 is left for its line to stumble over."""
-    if encoding not in ("auto", "utf-8", "utf8"):
-        yield from (text.encode() for text in decode(blocks, name, encoding))
-        return
-    first = True
-    known = encoding != "auto"
+    known = "" if encoding == "auto" else encoding
     for block in blocks:
-        wide = first and block.startswith((b"\xff\xfe", b"\xfe\xff"))
-        if wide or (not known and not block.isascii() and detect(block) == "gb18030"):
-            rest = decode(_chain(block, blocks), name, "utf-16" if wide else "gb18030")
+        known = known or recognise_at(block, before, name, replaced is not None, "utf-8") or ""
+        if known and check_encoding(known) != "utf-8-sig":
+            rest = decode(chain(block, blocks), name, known, replaced, before)
             yield from (text.encode() for text in rest)
             return
         if b"\0" in block:
             raise InputError(f"'{name}' is a binary file, not JSON lines.")
-        known = known or not block.isascii()
-        yield block.removeprefix(b"\xef\xbb\xbf") if first else block
-        first = False
+        yield block if before else block.removeprefix(b"\xef\xbb\xbf")
+        before += len(block)
 
 
-def _chain(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    yield block
-    yield from blocks
-
-
-def _byte_lines(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    held: list[bytes] = []
-    size = 0
-    for block in blocks:
-        *whole, rest = block.split(b"\n")
-        for line in whole:
-            yield b"".join([*held, line]) if held else line
-            held, size = [], 0
-        held.append(rest)
-        size += len(rest)
-        if size > _RECORD_BYTES:
-            raise InputError(f"'{name}' has a line of over a gigabyte: it is no .jsonl file.")
-    yield b"".join(held)
-
-
-def read_csv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Rows:
+def read_csv(
+    blocks: Iterator[str], fields: Fields, broken: BrokenRecords, limit: int = LIMITS.record
+) -> Rows:
     """Columns of each row; the first row names them."""
-    csv.field_size_limit(_RECORD_BYTES)
-    rows = csv.reader(_text_lines(blocks), strict=True)
+    csv.field_size_limit(limit)
+    lines = _Lines(blocks, limit)
+    rows = csv.reader(lines, strict=True)
     header: list[str] | None = None
     while True:
-        line = rows.line_num + 1
+        line = lines.number + 1
         try:
             row = next(rows, None)
         except csv.Error as error:
@@ -168,7 +131,7 @@ def read_csv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Ro
             break
         if header is None:
             header = [column.strip() for column in row]
-            check_fields(broken.source.name, fields, header)
+            check_fields(broken.name, fields, header)
             columns = [header.index(field) for field in fields.values()]
         elif row and len(row) != len(header):
             broken.add(line, f"{len(row)} fields, not {len(header)}")
@@ -177,22 +140,55 @@ def read_csv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Ro
     broken.finish()
 
 
-def read_tsv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Rows:
+class _Lines:
+    """Lines with their ends; one that is too long is a `csv.Error`, and the next one goes on."""
+
+    def __init__(self, blocks: Iterator[str], limit: int) -> None:
+        self._lines, self._limit = split_lines(blocks, "\n", limit), limit
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        if line is None:
+            raise csv.Error(f"longer than {self._limit:,} characters")
+        return line + "\n"
+
+
+def read_tsv(
+    blocks: Iterator[str],
+    fields: Fields,
+    broken: BrokenRecords,
+    limit: int = LIMITS.record,
+    head: str | None = None,
+) -> Rows:
     """Columns of each line, without any quoting.
 
     They are found by the names in the first line, by numbers from 1, or, when the first line has
     none of these names and they are the usual ones, as the first columns.
+
+    Args:
+        head: the first line of the file, when `blocks` begin behind it.
     """
-    name = broken.source.name
+    name = broken.name
     columns: list[int] | None = None
     width = 0
-    for number, line in enumerate(_text_lines(blocks), 1):
+    if head is not None:
+        cells = _cells(head)
+        width, columns = len(cells), _tsv_columns(name, fields, cells)[0]
+    for number, line in enumerate(split_lines(blocks, "\n", limit), 1):
+        if line is None:
+            broken.add(number, f"longer than {limit:,} characters")
+            continue
         cells = line.rstrip("\r\n").split("\t")
         if cells == [""]:
             continue
         if columns is None:
             width = len(cells)
-            columns, named = _tsv_columns(name, fields, [cell.strip() for cell in cells])
+            columns, named = _tsv_columns(name, fields, _cells(line))
             if named:
                 continue
         if len(cells) == width:
@@ -202,12 +198,18 @@ def read_tsv(blocks: Iterator[str], fields: Fields, broken: BrokenRecords) -> Ro
     broken.finish()
 
 
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.rstrip("\r\n").split("\t")]
+
+
 def _tsv_columns(name: str, fields: Fields, first: list[str]) -> tuple[list[int], bool]:
     """(where the fields are, whether the first line holds names)."""
     wanted = list(fields.values())
     if all(field in first for field in wanted):
         return [first.index(field) for field in wanted], True
     usual = wanted == [setting.removesuffix("_field") for setting in fields]
+    if len(wanted) == 1 and len(first) > 1:
+        usual = False  # which of several columns has the text must not be guessed
     numbers = [str(i + 1) for i in range(len(wanted))] if usual else wanted
     if not all(number.isdecimal() for number in numbers):
         check_fields(name, fields, first)
@@ -219,17 +221,6 @@ def _tsv_columns(name: str, fields: Fields, first: list[str]) -> tuple[list[int]
             f"are divided by tabs; {_settings(fields)} name them, by number from 1."
         )
     return columns, False
-
-
-def _text_lines(blocks: Iterator[str]) -> Iterator[str]:
-    held = ""
-    for block in blocks:
-        # Not splitlines(): that also splits at characters that are text inside a field.
-        *whole, held = (held + block).split("\n")
-        for line in whole:
-            yield line + "\n"
-    if held:
-        yield held
 
 
 def check_fields(name: str, fields: Fields, has: Sequence[str]) -> None:

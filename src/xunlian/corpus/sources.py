@@ -1,14 +1,35 @@
-"""Which files the user means: files, folders and globs, and how each is read."""
+"""Which files the user means: files, folders, globs and URLs, and how each is read."""
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import IO, Any
 
+from xunlian.corpus import remote
 from xunlian.errors import InputError, did_you_mean
 from xunlian.recipe.samples import resolve_source
 
-FORMATS = {".txt": "txt", ".md": "txt", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+FORMATS = {
+    ".txt": "txt",
+    ".md": "md",
+    ".markdown": "md",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".pdf": "pdf",
+    ".zip": "zip",
+    ".tar": "tar",
+}
 PAIR_FORMATS = {
     ".tsv": "tsv",
     ".csv": "csv",
@@ -17,7 +38,8 @@ PAIR_FORMATS = {
     ".tmx": "tmx",
 }
 """Formats that hold both sides of a pair."""
-COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
+_TARS = {".tgz": "gz", ".tzst": "zst", ".tbz2": "bz2", ".tbz": "bz2", ".txz": "xz"}
 Formats = Mapping[str, str]
 """Ending of a file's name -> format."""
 
@@ -27,42 +49,73 @@ class Source:
     """One file to read.
 
     Attributes:
+        path: of a local file; of a URL only what tells it from others.
         name: as the user gave it; inside a folder, the folder as given and the way in it.
-        format: txt, jsonl, csv or parquet; for pairs also tsv or tmx.
-        compression: '', gz or zst.
+        format: one of `FORMATS`; for pairs one of `PAIR_FORMATS`, or txt.
+        compression: '', gz, zst, bz2 or xz.
+        url: '' for a local file.
     """
 
     path: Path
     name: str
     format: str
     compression: str
+    url: str = ""
 
     @property
     def size(self) -> int:
-        return self.path.stat().st_size
+        """Bytes; 0 where a server does not tell."""
+        return self.stamp()[0]
+
+    def stamp(self) -> tuple[int, str]:
+        """(bytes, what else changes with the content: a time or a tag), compared around a reading.
+
+        Raises:
+            OSError: it is not there.
+        """
+        if self.url:
+            return remote.stamp(self.url)
+        stat = self.path.stat()
+        return stat.st_size, str(stat.st_mtime_ns)
+
+    def open(self) -> IO[bytes]:
+        """Raises OSError when it is not there."""
+        return remote.open_url(self.url) if self.url else open(self.path, "rb")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def source_from(plain: Mapping[str, Any]) -> Source:
+    """The source that `plain` describes."""
+    return Source(**{**plain, "path": Path(plain["path"])})
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
-    """The files behind files, folders (searched through) and globs, each once, in a fixed order.
+    """The files behind files, folders (searched through), globs and URLs, each once, in a fixed
+    order.
 
     Raises:
         InputError: something is missing, empty, or holds no file that can be read.
     """
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     for given in inputs:
         for source in expand_source(str(given), FORMATS):
-            found.setdefault(source.path.resolve(), source)
+            found.setdefault(source.url or str(source.path.resolve()), source)
     return list(found.values())
 
 
 def expand_source(given: str, formats: Formats) -> Iterator[Source]:
     """The files behind one name: in a folder or glob those of a known format."""
+    if remote.is_url(given):
+        yield from _expand_url(given, formats)
+        return
     path = Path(resolve_source(given))
-    readable = ", ".join(formats) + ", each also .gz or .zst"
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if _known(p, path, formats) and p.is_file())
         if not files:
-            raise InputError(f"Folder '{given}' has no readable file. Readable are {readable}.")
+            raise InputError(f"Folder '{given}' has no readable file. {_readable(formats)}")
         yield from (_source(p, str(p), formats) for p in files)
     elif path.is_file():
         if path.stat().st_size == 0:
@@ -72,12 +125,26 @@ def expand_source(given: str, formats: Formats) -> Iterator[Source]:
         yield _source(path, given, formats)  # a pipe or device: fails when it cannot be read twice
     elif glob.has_magic(given):
         matches = [Path(p) for p in sorted(glob.glob(given, recursive=True))]
-        files = [p for p in matches if p.is_file() and _format(p, formats) is not None]
+        files = [p for p in matches if p.is_file() and known_format(p, formats) is not None]
         if not files:
-            raise InputError(f"No readable file matches '{given}'. Readable are {readable}.")
+            raise InputError(f"No readable file matches '{given}'. {_readable(formats)}")
         yield from (_source(p, str(p), formats) for p in files)
     else:
         raise InputError(f"No file or folder '{given}'.{_near(path)}")
+
+
+def _expand_url(given: str, formats: Formats) -> Iterator[Source]:
+    urls, many = remote.expand(given)
+    if many:
+        urls = [url for url in urls if known_format(remote.file_name(url), formats)]
+    if not urls:
+        raise InputError(f"No readable file at '{given}'. {_readable(formats)}")
+    for url in urls:
+        yield _source(remote.file_name(url), url, formats, url)
+
+
+def _readable(formats: Formats) -> str:
+    return f"Readable are {', '.join(formats)}, each also {', '.join(COMPRESSIONS)}."
 
 
 def _near(path: Path) -> str:
@@ -91,9 +158,11 @@ def _names(folder: Path) -> Iterable[str]:
     return [p.name for p in folder.iterdir()]
 
 
-def _format(path: Path, formats: Formats) -> tuple[str, str] | None:
+def known_format(path: PurePath, formats: Formats = FORMATS) -> tuple[str, str] | None:
     """(format, compression) by the file's endings, or None when they are not known."""
     endings = [suffix.lower() for suffix in path.suffixes]
+    if endings and endings[-1] in _TARS and "tar" in formats.values():
+        return "tar", _TARS[endings[-1]]
     compression = COMPRESSIONS.get(endings[-1], "") if endings else ""
     if compression:
         endings.pop()
@@ -101,18 +170,22 @@ def _format(path: Path, formats: Formats) -> tuple[str, str] | None:
     return (kind, compression) if kind else None
 
 
+def is_hidden(path: PurePath) -> bool:
+    """Whether a part of it begins with a dot, or it is what macOS puts into zips."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
 def _known(path: Path, folder: Path, formats: Formats) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and _format(path, formats) is not None
+    return not is_hidden(path.relative_to(folder)) and known_format(path, formats) is not None
 
 
-def _source(path: Path, name: str, formats: Formats) -> Source:
-    known = _format(path, formats)
+def _source(path: Path, name: str, formats: Formats, url: str = "") -> Source:
+    known = known_format(path, formats)
     if known:
-        return Source(path, name, *known)
+        return Source(path, name, *known, url)
     if ".json" in path.suffixes:
         raise InputError(
             f"'{name}': .json is not read. Write one JSON object a line into a .jsonl file."
         )
     # Named one by one and of no known ending: plain text, unless reading shows otherwise.
-    return Source(path, name, "txt", COMPRESSIONS.get(path.suffix.lower(), ""))
+    return Source(path, name, "txt", COMPRESSIONS.get(path.suffix.lower(), ""), url)

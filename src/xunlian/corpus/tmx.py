@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
 
-from xunlian.corpus.decode import Advance, read_bytes
 from xunlian.corpus.languages import primary
 from xunlian.corpus.sources import Source
+from xunlian.corpus.trouble import Advance
+from xunlian.corpus.unpack import read_bytes
 from xunlian.errors import InputError, did_you_mean
 
 Languages = tuple[str | None, str | None]
