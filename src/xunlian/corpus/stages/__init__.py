@@ -1,0 +1,1 @@
+"""The stages between reading and tokens: pure functions of a batch of texts."""
