@@ -91,16 +91,17 @@ def test_a_worker_that_dies_is_a_clear_failure(text: Path, tmp_path: Path, monke
     import subprocess
     import sys
 
-    from xunlian.corpus import workers
+    from xunlian.corpus import pool
 
     def dying() -> "subprocess.Popen[bytes]":
         code = "import sys, os; sys.stdin.buffer.read(100); os._exit(9)"
         pipe = subprocess.PIPE
         return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
 
-    monkeypatch.setattr(workers, "_start", dying)
+    monkeypatch.setattr(pool, "_start", dying)
+    text.with_name("more.txt").write_text("another text")
     with pytest.raises(XunlianError, match="--workers 1") as error:
-        xunlian.prepare(text, out=tmp_path / "out", workers=2)
+        xunlian.prepare(text.parent, out=tmp_path / "out", workers=2)
     assert error.value.exit_status == 1
     assert not (tmp_path / "out").exists()
 

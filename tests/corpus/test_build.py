@@ -9,6 +9,7 @@ import pytest
 
 from xunlian.commands.prepare import prepare
 from xunlian.corpus.build import build_corpus
+from xunlian.corpus.engine import Engine
 from xunlian.corpus.pieces import PIECE
 from xunlian.errors import InputError
 from xunlian.recipe.samples import samples_folder
@@ -33,7 +34,7 @@ def build(
 ) -> Corpus:
     corpus = CorpusSettings(sources=tuple(map(str, sources)), **settings)  # type: ignore[arg-type]
     tokenizer = TokenizerSettings(kind=kind, vocab_size=vocab_size, sample_bytes=sample_bytes)
-    return build_corpus(corpus, tokenizer, out, workers, shard_tokens)
+    return build_corpus(corpus, tokenizer, out, Engine(workers=workers), shard_tokens)
 
 
 def texts(corpus: Corpus, split: str) -> list[str]:

@@ -125,7 +125,7 @@ def test_bounds_give_every_length_across_shards(tmp_path: Path) -> None:
 
 
 def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("xunlian.corpus.build._BATCH_CHARACTERS", 3_000)
+    monkeypatch.setattr("xunlian.corpus.encode._BATCH_CHARACTERS", 3_000)
     monkeypatch.setattr("xunlian.corpus.pair_survey._BATCH_PAIRS", 37)
     paths = aligned(tmp_path, PAIRS * 2)
     one = build(tmp_path / "one", *paths, kind="bpe", val="0.1", shard_tokens=4000)

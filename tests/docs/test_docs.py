@@ -32,6 +32,8 @@ RUNNING = [
     "README.zh.md",
     "docs/tutorial.md",
     "docs/tutorial.zh.md",
+    "docs/corpus.md",
+    "docs/corpus.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
     "docs/translate.md",
@@ -92,6 +94,20 @@ def pair_texts() -> dict[str, str]:
     return texts
 
 
+def messy_texts() -> dict[str, str]:
+    """Documents of several sentences, some of them twice, and a web page."""
+    with gzip.open(SAMPLES / "scitldr.en.jsonl.gz", "rt", encoding="utf-8") as file:
+        abstracts = [" ".join(json.loads(line)["source"]) for line in islice(file, 60)]
+    abstracts[0] += " Write to ann.smith@example.org."
+    rows = [{"text": text} for text in (*abstracts, *abstracts[:5])]
+    paragraphs = "".join(f"<p>{text}</p>" for text in abstracts[:3])
+    page = (
+        f"<html><body><nav><a href='/'>Home</a></nav><article>{paragraphs}</article></body></html>"
+    )
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    return {"notes.jsonl": lines, "crawl/page.html": page}
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A folder with the texts that the documents speak of, where trainings are short."""
@@ -103,7 +119,8 @@ def desk(tmp_path, monkeypatch) -> Path:
         "chinese.txt": (SAMPLES / "songci.txt").read_text("utf-8")[:10_000],
         "prompts.txt": "ROMEO:\nThe king\n",
     }
-    texts |= pair_texts()
+    texts |= pair_texts() | messy_texts()
+    (tmp_path / "crawl").mkdir()
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)

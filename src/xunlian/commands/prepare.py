@@ -4,7 +4,7 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xunlian.console import say, warn
 from xunlian.errors import InputError, did_you_mean
@@ -29,6 +29,10 @@ def prepare(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     download: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    work: str | Path | None = None,
+    keep_text: bool = False,
 ) -> "Corpus":
     """Prepare text files, folders or globs (or a recipe's `corpus.sources`) into a corpus folder.
 
@@ -46,10 +50,54 @@ def prepare(
         overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
         workers: processes; the result does not depend on their number.
         download: fetch the files that a recipe names in `corpus.download` and that are not there.
+        engine: local: processes on this machine. ray: the cluster at `address`, or one that is
+            started on this machine. Both make the same bytes.
+        work: a folder to keep what is done in, so that another preparation with other settings
+            does only what differs. By default one beside `out`, until `out` is whole.
+        keep_text: leave the cleaned documents in `out`/text, too.
 
     Raises:
         InputError: anything is wrong with the input. Nothing is left behind.
         XunlianError: a file could not be fetched, or is another than the recipe means.
+    """
+    recipe = recipe_for(
+        inputs,
+        pairs=pairs,
+        val=val,
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        on_error=on_error,
+        overrides=overrides,
+    )
+    if download:
+        from xunlian.corpus.download import fetch
+
+        fetch(recipe.corpus)
+    return prepare_from_recipe(
+        recipe,
+        Path(out),
+        workers,
+        engine=engine,
+        address=address,
+        work=Path(work) if work else None,
+        keep_text=keep_text,
+    )
+
+
+def recipe_for(
+    inputs: Sequence[str | Path],
+    *,
+    pairs: bool = False,
+    val: str | float | Path | Sequence[str | Path] | None = None,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    on_error: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """The recipe that the arguments of `prepare` amount to.
+
+    Raises:
+        InputError: as `prepare`.
     """
     for override in overrides:
         if not override.lstrip().startswith(_TABLES):
@@ -58,10 +106,10 @@ def prepare(
                 "to `xunlian train`."
             )
     names = [str(given) for given in inputs]
-    named = _recipe(names)
+    named = _recipe(names[:1])
     recipe = load_recipe(named or Recipe(), overrides)
     if named:
-        names = []
+        names = names[1:]
     values = recipe.model_dump(exclude_unset=True)
     if pairs and "task" not in values and not named:
         values["task"] = "translation"
@@ -77,15 +125,18 @@ def prepare(
     for table, settings in given.items():
         chosen = {key: value for key, value in settings.items() if value is not None}
         values[table] = {**values.get(table, {}), **chosen}
-    whole = validate(values, "prepare")
-    if download:
-        from xunlian.corpus.download import fetch
-
-        fetch(whole.corpus)
-    return prepare_from_recipe(whole, Path(out), workers)
+    return validate(values, "prepare")
 
 
-def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -> "Corpus":
+def prepare_from_recipe(
+    recipe: Recipe,
+    out: Path,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    work: Path | None = None,
+    keep_text: bool = False,
+) -> "Corpus":
     """Prepare `recipe.corpus.sources` into the folder `out`.
 
     Raises:
@@ -96,19 +147,34 @@ def prepare_from_recipe(recipe: Recipe, out: Path, workers: int | None = None) -
     from xunlian.corpus.download import require
 
     require(recipe.corpus)
+    if address and engine != "ray":
+        raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
     if recipe.task in PAIR_TASKS:
         from xunlian.corpus.build_pairs import build_pair_corpus
 
+        for option, given in (("--engine", engine != "local"), ("--work", work)):
+            if given:
+                raise InputError(f"{option} is for text; pairs are prepared on this machine.")
+        if keep_text:
+            raise InputError("--keep-text is for text; pairs are read back with `xunlian info`.")
         corpus = build_pair_corpus(recipe, out, workers)
     else:
         from xunlian.corpus.build import build_corpus
+        from xunlian.corpus.engine import Engine
 
         if recipe.tokenizer.separate:
             raise InputError(
                 "tokenizer.separate = true is for pairs; a text has one tokenizer. Leave it out, "
                 "or prepare pairs with --pairs."
             )
-        corpus = build_corpus(recipe.corpus, recipe.tokenizer, out, workers)
+        corpus = build_corpus(
+            recipe.corpus,
+            recipe.tokenizer,
+            out,
+            Engine(engine, workers, address),
+            work=work,
+            keep_text=keep_text,
+        )
     _summarize(corpus)
     return corpus
 
@@ -119,10 +185,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="text files (.txt .md .jsonl .csv .parquet, each also .gz or .zst), folders, globs; "
-        "or a recipe; and key=value settings of [corpus] and [tokenizer]",
+        help="files (.txt .md .html .warc .jsonl .csv .tsv .parquet .arrow .pdf, each also .gz "
+        ".zst .bz2 .xz, and .zip .tar), folders, globs, URLs; or a recipe, with files behind it; "
+        "and key=value settings of [corpus] and [tokenizer]",
     )
-    parser.add_argument("--out", required=True, metavar="CORPUS", help="the folder to make")
+    parser.add_argument("--out", metavar="CORPUS", help="the folder to make")
     parser.add_argument(
         "--pairs",
         nargs="+",
@@ -158,6 +225,34 @@ def add_arguments(parser: ArgumentParser) -> None:
         "and SHA-256",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who does the work: processes on this machine (default), or a Ray cluster; the result "
+        "is the same",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of the Ray cluster, such as auto or ray://HOST:10001 (default: one on this machine)",
+    )
+    parser.add_argument(
+        "--work",
+        metavar="FOLDER",
+        help="keep what is done here, so that preparing with other settings does only what differs",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; show what would become of a few documents",
+    )
+    parser.add_argument(
+        "--show", type=int, default=20, metavar="N", help="with --dry-run: how many (default 20)"
+    )
+    parser.add_argument(
+        "--keep-text", action="store_true", help="leave the cleaned documents in CORPUS/text, too"
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -174,11 +269,15 @@ def run(arguments: Namespace) -> int:
             f"'{inputs[0]}' stands beside --pairs, which names all the files. For the pairs of a "
             "recipe leave --pairs out: its task says what it learns from."
         )
-    if not (pairs or _recipe(inputs)):
+    if not (pairs or _recipe(inputs[:1])):
         # Texts may stand behind the option: --val 0.1 book.txt
         inputs, val = inputs + val[1:], val[:1]
     if not (pairs or inputs):
         raise InputError("Nothing to prepare: name files, folders, a recipe, or --pairs FILE ...")
+    if arguments.dry_run:
+        return _dry_run(arguments, inputs or pairs, bool(pairs), val, overrides)
+    if not arguments.out:
+        raise InputError("Where to? Name the folder to make: --out CORPUS")
     prepare(
         *(inputs or pairs),
         out=arguments.out,
@@ -190,7 +289,27 @@ def run(arguments: Namespace) -> int:
         overrides=overrides,
         workers=arguments.workers,
         download=arguments.download,
+        engine=arguments.engine,
+        address=arguments.address,
+        work=arguments.work,
+        keep_text=arguments.keep_text,
     )
+    return 0
+
+
+def _dry_run(
+    arguments: Namespace, inputs: list[str], pairs: bool, val: list[str], overrides: list[str]
+) -> int:
+    recipe = recipe_for(
+        inputs, pairs=pairs, val=val or None, on_error=arguments.on_error, overrides=overrides
+    )
+    if recipe.task in PAIR_TASKS:
+        raise InputError("--dry-run is for text; it does not show pairs yet.")
+    if arguments.show < 1:
+        raise InputError(f"--show {arguments.show}: at least 1.")
+    from xunlian.commands.prepare_preview import show_preview
+
+    show_preview(recipe.corpus, arguments.show)
     return 0
 
 

@@ -19,9 +19,8 @@ from typing import Any
 
 import xunlian
 from xunlian.console import progress
-from xunlian.corpus.build import FERTILITY_BYTES, head, in_batches, overall
-from xunlian.corpus.encode import Sequenced
-from xunlian.corpus.fertility import fertility
+from xunlian.corpus.encode import Sequenced, in_batches
+from xunlian.corpus.fertility import FERTILITY_BYTES, fertility, head, overall
 from xunlian.corpus.pair_clean import REASONS
 from xunlian.corpus.pair_survey import PairSurvey, find_reading, kept_pairs, size, survey_pairs
 from xunlian.corpus.pairs import Pair, PairSource

@@ -5,7 +5,7 @@ takes, per split, with the text's counts.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,9 @@ import numpy as np
 
 from xunlian.corpus.clean import clean, count_words
 from xunlian.tokenizer.sides import Sides
+
+_BATCH_CHARACTERS = 500_000  # what a worker gets at once
+_BATCH_SEQUENCES = 5_000
 
 
 class Sequenced(NamedTuple):
@@ -69,3 +72,17 @@ def encode(
             counts,
         )
     return parts, changes
+
+
+def in_batches(items: Iterable[Sequenced]) -> Iterator[list[Sequenced]]:
+    """What a worker gets at once: bounded in characters and in sequences."""
+    batch: list[Sequenced] = []
+    characters = 0
+    for item in items:
+        batch.append(item)
+        characters += len(item.text)
+        if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_SEQUENCES:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

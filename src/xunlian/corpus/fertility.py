@@ -3,11 +3,13 @@
 Compare it between tokenizers on the same text: English by words, Chinese by characters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xunlian.corpus.clean import count_han
 from xunlian.tokenizer.tokenizer import Tokenizer
+
+FERTILITY_BYTES = 1_000_000  # of text, enough for three digits
 
 
 def fertility(*parts: tuple[Iterable[str], Tokenizer]) -> dict[str, Any]:
@@ -56,3 +58,20 @@ def _tokens(lines: list[str], tokenizer: Tokenizer) -> int:
 
 def _ratio(tokens: int, units: int) -> float | None:
     return round(tokens / units, 4) if units else None
+
+
+def overall(splits: dict[str, Any]) -> dict[str, float]:
+    """Tokens a byte over all splits, from their cards."""
+    tokens = sum(split["tokens"] for split in splits.values())
+    size = sum(split["bytes"] for split in splits.values())
+    return {"tokens_per_byte": round(tokens / size, 4)}
+
+
+def head(sample: Iterator[str]) -> Iterator[str]:
+    """The sample's first texts, as many as fertility needs."""
+    size = 0
+    for text in sample:
+        yield text
+        size += len(text.encode())
+        if size >= FERTILITY_BYTES:
+            return

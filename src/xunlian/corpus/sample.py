@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 _LUMP = 16_000  # characters
-_PHI = 0x9E3779B97F4A7C15  # 2^64 / golden ratio
+PHI = 0x9E3779B97F4A7C15  # 2^64 / golden ratio
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Sampler:
         if not self._lump:
             return
         size = sum(len(excerpt.text.encode()) for excerpt in self._lump)
-        priority = self._count * _PHI & (2**64 - 1)
+        priority = self._count * PHI & (2**64 - 1)
         heapq.heappush(self._kept, (-priority, self._count, size, self._lump))
         self._count += 1
         self._size += size

@@ -1,10 +1,8 @@
-"""The first pass over a corpus: how much there is, where to cut it, what to learn tokens from."""
+"""What is in one part, once its documents are final: how much, and what to learn tokens from."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xunlian.corpus.clean import clean
 from xunlian.corpus.pieces import Piece
 from xunlian.corpus.sample import Excerpt, Sampler
 from xunlian.corpus.split import Holdout
@@ -12,65 +10,56 @@ from xunlian.corpus.split import Holdout
 
 @dataclass
 class Survey:
-    """What the first pass found.
+    """What was found.
 
     Attributes:
-        documents, characters, bytes: of the cleaned text.
-        pieces: the characters of each piece of the first documents, as many as may be cut.
-        sample: excerpts for the tokenizer, validation text still among them.
+        documents, characters, bytes: of the text.
+        lengths: the characters of the first documents of the corpus, as many as may be cut, by
+            their numbers; of one that spans chunks, those in this one.
+        sample: excerpts for the tokenizer; of documents that may be cut, with what is cut off.
     """
 
-    holdout: Holdout
     documents: int = 0
     characters: int = 0
     bytes: int = 0
-    pieces: list[list[int]] = field(default_factory=list)
+    lengths: dict[str, int] = field(default_factory=dict)
     sample: list[Excerpt] = field(default_factory=list)
 
-    @property
-    def by_tail(self) -> bool:
-        """Whether the end of each document is held out instead of whole documents."""
-        return self.documents < self.holdout.enough_documents
 
-    def cut(self, ordinal: int) -> int:
-        """The character at which the validation part of a document begins, if `by_tail`."""
-        return self.holdout.kept_characters(sum(self.pieces[ordinal]))
+def survey(
+    documents: Iterable[Piece], holdout: Holdout, sample_bytes: int, before: int, offset: int
+) -> Survey:
+    """Go through the documents of a chunk once. Memory: the sample, and a few lengths.
 
-    def training_sample(self) -> Iterator[str]:
-        """The sample's texts without what is held out."""
-        for excerpt in self.sample:
-            text = excerpt.text
-            if excerpt.ordinal is not None:
-                if self.by_tail:
-                    text = text[: max(0, self.cut(excerpt.ordinal) - excerpt.offset)]
-                elif self.holdout.is_held_out(excerpt.ordinal):
-                    text = ""
-            if text:
-                yield text
-
-
-def survey(documents: Iterable[Piece], holdout: Holdout, sample_bytes: int) -> Survey:
-    """Go through the documents once. Memory: the sample, and the lengths of a few documents."""
-    result = Survey(holdout)
+    Args:
+        before: the documents that begin before this chunk.
+        offset: the characters, before this chunk, of the document that it continues.
+    """
+    result = Survey()
     sampler = Sampler(sample_bytes)
-    changes: Counter[str] = Counter()  # counted in the second pass
-    may_be_cut = holdout.enough_documents
-    ordinal = -1
-    offset = 0
+    ordinal = before - 1
     for piece in documents:
-        text = clean(piece.text, changes)
         if piece.first:
             ordinal, offset = ordinal + 1, 0
-            if ordinal < may_be_cut:
-                result.pieces.append([])
-        if ordinal < may_be_cut:
-            result.pieces[ordinal].append(len(text))
-            sampler.add(text, ordinal, offset)
+        if ordinal < holdout.enough_documents:
+            seen = result.lengths.get(str(ordinal), 0)
+            result.lengths[str(ordinal)] = seen + len(piece.text)
+            sampler.add(piece.text, ordinal, offset)
         elif not holdout.is_held_out(ordinal):
-            sampler.add(text)
-        offset += len(text)
-        result.characters += len(text)
-        result.bytes += len(text) if text.isascii() else len(text.encode())
-    result.documents = ordinal + 1
+            sampler.add(piece.text)
+        offset += len(piece.text)
+        result.characters += len(piece.text)
+        result.bytes += len(piece.text) if piece.text.isascii() else len(piece.text.encode())
+    result.documents = ordinal + 1 - before
     result.sample = list(sampler.excerpts())
     return result
+
+
+def training_text(excerpt: Excerpt, holdout: Holdout, lengths: list[int], by_tail: bool) -> str:
+    """The text of an excerpt without what is held out."""
+    if excerpt.ordinal is None:
+        return excerpt.text
+    if by_tail:
+        cut = holdout.kept_characters(lengths[excerpt.ordinal])
+        return excerpt.text[: max(0, cut - excerpt.offset)]
+    return "" if holdout.is_held_out(excerpt.ordinal) else excerpt.text

@@ -1,0 +1,321 @@
+"""A job: the sources, the chunks they are read into, and what is done with each by tasks."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xunlian.console import progress
+from xunlian.corpus.columns import marker_path
+from xunlian.corpus.duplicates import STAGE as DUPLICATES
+from xunlian.corpus.duplicates import clusters, sign_tasks, step_tasks
+from xunlian.corpus.engine import Engine, run_tasks
+from xunlian.corpus.fertility import FERTILITY_BYTES
+from xunlian.corpus.mixture import copies_of
+from xunlian.corpus.parts import split_into_parts
+from xunlian.corpus.reading import chunk_name
+from xunlian.corpus.sample import Excerpt
+from xunlian.corpus.sources import Source
+from xunlian.corpus.split import Holdout
+from xunlian.corpus.stage_list import PAGE_FORMATS, stages_of
+from xunlian.corpus.survey import Survey
+from xunlian.corpus.tally import Tally
+from xunlian.corpus.tasks import Task
+from xunlian.corpus.work import key_of
+from xunlian.errors import InputError
+from xunlian.files import read_json
+from xunlian.recipe.settings import Corpus as CorpusSettings
+from xunlian.shards.corpus import FORMAT
+
+_READING = ("text_field", "documents", "encoding", "on_error", "reading")
+
+
+class Chunk(NamedTuple):
+    """A bounded amount of the documents of one source.
+
+    Attributes:
+        group: the source of the mixture that it belongs to.
+        pages: whether it may hold web pages.
+        stages, keys: the names of the stages it went through, and the key of what came out.
+    """
+
+    name: str
+    group: str
+    held_out: bool
+    pages: bool
+    stages: list[str]
+    keys: list[str]
+
+
+class Encoded(NamedTuple):
+    """What was seen while encoding: a sample of the text held out, how many documents there are of
+    each language and of each power of two of characters, and the counts of the bias audit."""
+
+    val_sample: list[str]
+    languages: Counter[str]
+    lengths: Counter[int]
+    bias: Counter[str]
+
+
+class Job:
+    """Call its methods in their order."""
+
+    def __init__(
+        self,
+        work: Path,
+        corpus: CorpusSettings,
+        train: Mapping[str, list[Source]],
+        val: list[Source],
+        engine: Engine,
+        keep_text: bool,
+    ) -> None:
+        self.work, self.corpus, self.engine, self.keep_text = work, corpus, engine, keep_text
+        trained = [(source, name, False) for name, files in train.items() for source in files]
+        self.sources = [*trained, *((source, "", True) for source in val)]
+        self.size = sum(source.size for source, _, _ in self.sources)
+        self.aside: list[tuple[str, str, str]] = []
+        self.chunks: list[Chunk] = []
+        self.places: dict[str, tuple[int, int]] = {}
+        self.characters = 0
+        self.tallies: list[Tally] = []
+        self.clusters: tuple[list[tuple[str, int]], list[list[str]]] = [], []
+
+    def read(self) -> None:
+        """Read every source, in parts where it is large, into chunks."""
+        # Where documents or parts of them may go, or text is kept, a chunk has whole ones.
+        droppers = ("language", "quality", "decontaminate", "deduplicate", "mixture")
+        whole = self.keep_text or any(getattr(self.corpus, name) for name in droppers)
+        settings = self.corpus.model_dump(mode="json")
+        reading = {name: settings[name] for name in _READING} | {"whole": whole}
+        parts = [
+            (part, group, held_out)
+            for source, group, held_out in self.sources
+            for part in split_into_parts(source, self.corpus)
+        ]
+        keys = [key_of(FORMAT, part.plain(), part.source.stamp(), reading) for part, _, _ in parts]
+        tasks = [
+            Task(
+                "xunlian.corpus.reading:read_part_into_chunks",
+                {
+                    "part": part.plain(),
+                    "number": number,
+                    "settings": settings,
+                    "key": keys[number],
+                    "whole": whole,
+                },
+            )
+            for number, (part, _, _) in enumerate(parts)
+        ]
+        self._run("read", tasks, self.size)
+        for number, (part, group, held_out) in enumerate(parts):
+            marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
+            self.tallies.append(Tally.of(marker))
+            self.aside += [(file, place, reason) for file, place, reason in marker["aside"]]
+            pages = part.source.format in PAGE_FORMATS
+            for i in range(marker["chunks"]):
+                stages = stages_of(self.corpus, held_out, pages)
+                keyed = key_of(keys[number], i)
+                chain = []
+                for stage in stages:
+                    keyed = key_of(keyed, stage.name, stage.settings)
+                    chain.append(keyed)
+                names = [stage.name for stage in stages]
+                self.chunks.append(
+                    Chunk(chunk_name(number, i), group, held_out, pages, names, chain)
+                )
+
+    def run_stages(self) -> dict[str, Tally]:
+        """Bring every chunk through the stages; what each stage did, by its name."""
+        total = sum(tally.bytes for tally in self.tallies)
+        settings = self.corpus.model_dump(mode="json")
+        self._each(
+            "clean",
+            "run_stages",
+            lambda chunk: {
+                "settings": settings,
+                "keys": chunk.keys,
+                "held_out": chunk.held_out,
+                "pages": chunk.pages,
+            },
+            total=total,
+        )
+        tallies = {"read": Tally()}
+        for tally in self.tallies:
+            tallies["read"].add(tally)
+        for chunk in self.chunks:
+            for name in chunk.stages:
+                tallies.setdefault(name, Tally()).add(self._tally(name, chunk.name))
+        return tallies
+
+    def deduplicate(self, stages: dict[str, Tally]) -> None:
+        """Drop copies over all chunks that are trained on; adds what was done to `stages`."""
+        settings = self.corpus.deduplicate
+        if not settings:
+            return
+        train = [chunk for chunk in self.chunks if not chunk.held_out]
+        names, before = [chunk.name for chunk in train], [self._stages(chunk) for chunk in train]
+        key = key_of(settings.model_dump(mode="json"), [chunk.keys for chunk in train])
+        folder = self.work / "signatures" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        tallies = [self._tally(chunk.stages[-1], chunk.name) for chunk in train]
+        total = sum(tally.bytes for tally in tallies)
+        self._run("sign", sign_tasks(folder, names, before, settings), total)
+        for step, tasks in step_tasks(folder, len(names), settings):
+            self._run(f"duplicates: {step}", tasks, None)
+        for chunk in train:
+            chunk.keys.append(key_of(chunk.keys, key))
+            chunk.stages.append(DUPLICATES)
+        tasks = [
+            Task(
+                "xunlian.corpus.duplicates:drop_chunk",
+                {
+                    "chunk": chunk.name,
+                    "number": number,
+                    "chunks": len(train),
+                    "stages": before[number],
+                    "folder": str(folder.resolve()),
+                    "key": chunk.keys[-1],
+                },
+            )
+            for number, chunk in enumerate(train)
+        ]
+        self._run("drop copies", tasks, None)
+        stages[DUPLICATES] = Tally()
+        for name in names:
+            stages[DUPLICATES].add(self._tally(DUPLICATES, name))
+        self.clusters = clusters(self.work, folder, names, before)
+
+    def survey(self, holdout: Holdout, sample_bytes: int) -> Survey:
+        """What there is to train on, over all chunks."""
+        train = [chunk for chunk in self.chunks if not chunk.held_out]
+        last = {chunk.name: self._tally(self._stages(chunk)[-1], chunk.name) for chunk in train}
+        size = sum(tally.bytes for tally in last.values())
+        before = offset = 0
+        for chunk in train:
+            self.places[chunk.name] = before, offset
+            tally = last[chunk.name]
+            offset = tally.open + (0 if tally.left else offset if tally.open else 0)
+            before += tally.left
+        self._each(
+            "count",
+            "survey_chunk",
+            lambda chunk: {
+                "stages": self._stages(chunk),
+                "fraction": str(holdout.fraction),
+                "before": self.places[chunk.name][0],
+                "offset": self.places[chunk.name][1],
+                "sample_bytes": -(-sample_bytes * last[chunk.name].bytes // max(1, size)),
+            },
+            chunks=train,
+        )
+        found = Survey()
+        for chunk in train:
+            marker = read_json(marker_path(self.work, "survey", chunk.name))
+            found.documents += marker["documents"]
+            found.characters += marker["characters"]
+            found.bytes += marker["bytes"]
+            for number, length in marker["lengths"].items():
+                found.lengths[number] = found.lengths.get(number, 0) + length
+            found.sample += [Excerpt(**excerpt) for excerpt in marker["sample"]]
+        if not found.documents:
+            sources = [source for source, _, held_out in self.sources if not held_out]
+            names = f"'{sources[0].name}' has" if len(sources) == 1 else "The files have"
+            blank = not sum(tally.bytes for tally in self.tallies)
+            why = "nothing but blank documents" if blank else "the stages left nothing of it"
+            raise InputError(f"{names} no text: {why}.")
+        self.characters = found.characters
+        return found
+
+    def encode(
+        self, tokenizer: Path, fingerprint: str, dtype: str, holdout: Holdout, cuts: list[int]
+    ) -> Encoded:
+        """Tokens of all chunks; what was seen on the way."""
+
+        def arguments(chunk: Chunk) -> dict[str, Any]:
+            split: dict[str, Any] = {"held_out": chunk.held_out}
+            if not chunk.held_out:
+                before, offset = self.places[chunk.name]
+                split |= {"fraction": str(holdout.fraction), "cuts": cuts}
+                split |= {"before": before, "offset": offset}
+            return {
+                "stages": self._stages(chunk),
+                "dtype": dtype,
+                "split": split,
+                "val_sample_bytes": FERTILITY_BYTES // len(self.chunks),
+                "keep_text": self.keep_text,
+                "bias_audit": self.corpus.bias_audit,
+                "fingerprint": fingerprint,
+            }
+
+        shared = {"tokenizer": str(tokenizer.resolve())}
+        self._each("encode", "encode_chunk", arguments, shared, total=self.characters)
+        seen = Encoded([], Counter(), Counter(), Counter())
+        for chunk in self.chunks:
+            marker = read_json(marker_path(self.work, "tokens", chunk.name))
+            seen.val_sample.extend(marker["val_sample"])
+            seen.languages.update(marker["languages"])
+            seen.bias.update(marker["bias"])
+            seen.lengths.update({int(power): n for power, n in marker["lengths"].items()})
+        return seen
+
+    def mix(self) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+        """(how often each chunk is written, what the card says of each source of the mixture)."""
+        if not self.corpus.mixture:
+            return {}, {}
+        weights = {item.name: item.weight for item in self.corpus.mixture}
+        tokens = dict.fromkeys(weights, 0)
+        train = [chunk for chunk in self.chunks if not chunk.held_out]
+        for chunk in train:
+            counts = read_json(marker_path(self.work, "tokens", chunk.name))["splits"]["train"]
+            tokens[chunk.group] += counts.get("tokens", 0)
+        copies = copies_of(tokens, weights, self.corpus.max_copies)
+        total = sum(tokens[name] * copies[name] for name in weights)
+        told = {
+            name: {
+                "weight": weights[name],
+                "tokens": tokens[name],
+                "copies": round(copies[name], 4),
+                "share": round(tokens[name] * copies[name] / total, 4),
+            }
+            for name in weights
+        }
+        return {chunk.name: copies[chunk.group] for chunk in train}, told
+
+    def _stages(self, chunk: Chunk) -> list[str]:
+        return ["read", *chunk.stages]
+
+    def _tally(self, stage: str, chunk: str) -> Tally:
+        return Tally.of(read_json(marker_path(self.work, stage, chunk)))
+
+    def _each(
+        self,
+        name: str,
+        function: str,
+        arguments: Callable[[Chunk], dict[str, Any]],
+        shared: Mapping[str, Any] | None = None,
+        chunks: Sequence[Chunk] | None = None,
+        total: int | None = None,
+    ) -> None:
+        """A task for each chunk; its key stands for its arguments, but not for the `shared` ones,
+        and for all that was done with the chunk before."""
+        tasks = []
+        for chunk in self.chunks if chunks is None else chunks:
+            own = arguments(chunk)
+            if "keys" not in own:
+                own["key"] = key_of(chunk.keys, own)
+            own.pop("fingerprint", None)
+            call = {**own, **(shared or {}), "chunk": chunk.name}
+            tasks.append(Task(f"xunlian.corpus.chunk_tasks:{function}", call))
+        self._run(name, tasks, total)
+
+    def _run(self, name: str, tasks: Sequence[Task], total: int | None) -> None:
+        work = str(self.work.resolve())
+        calls = [Task(task.function, {**task.arguments, "work": work}) for task in tasks]
+        with progress() as bar:
+            shown = bar.add_task(name, total=total)
+
+            def told(amount: int) -> None:
+                bar.advance(shown, amount)
+
+            for _ in run_tasks(calls, self.engine, self.size, told):
+                pass
