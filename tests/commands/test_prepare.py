@@ -246,3 +246,46 @@ def test_texts_may_stand_behind_the_validation_text(text: Path, tmp_path: Path) 
         "task=language-model",
     )
     assert open_corpus(tmp_path / "two").card["val"] == "0.2"
+
+
+def test_a_mixture_is_prepared_on_the_way_to_training(tmp_path: Path, monkeypatch) -> None:
+    import torch
+
+    from xunlian.commands.train import recipe_corpus
+    from xunlian.training.parallel import Group
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        Path(f"{name}.txt").write_text(f"text number {name}\n" * 300)
+    Path("mixed.toml").write_text(
+        '[corpus]\nval = "0.1"\nmixture = [{name = "a", sources = ["one.txt"], weight = 1}, '
+        '{name = "b", sources = ["two.txt"], weight = 1}]\n[tokenizer]\nkind = "byte"\n'
+    )
+    group = Group(0, 1, torch.device("cpu"))
+    corpus = recipe_corpus(load_recipe("mixed.toml"), "mixed", group)
+    assert corpus.path == Path("corpora/mixed") and set(corpus.card["mixture"]) == {"a", "b"}
+
+
+def test_a_dry_run_shows_and_writes_nothing(text: Path, tmp_path: Path, capsys) -> None:
+    assert command(text, "corpus.documents=line", "--dry-run", "--show", "3") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("kept as it is") == 4 and "line 2 of the text" in shown
+    assert [p.name for p in tmp_path.iterdir()] == ["text.txt"]
+    with pytest.raises(InputError, match="at least 1"):
+        command(text, "--dry-run", "--show", "0")
+    with pytest.raises(InputError, match="--out CORPUS"):
+        command(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--address", "auto"], "add --engine ray"),
+        (["--workers", "0"], "workers = 0"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused(
+    text: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        command(text, "--out", tmp_path / "out", *options)

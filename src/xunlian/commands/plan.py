@@ -66,7 +66,7 @@ def plan(
     if gpu:
         vocab_size, tokens = wanted.tokenizer.vocab_size or DEFAULT_VOCAB_SIZE, None
         vocab_size *= 1 + wanted.tokenizer.separate
-        if wanted.corpus.path or wanted.corpus.sources:
+        if wanted.corpus.path or wanted.corpus.names_text:
             from xunlian.training.objectives import learned_tokens
 
             corpus = recipe_corpus(wanted, name, group)

@@ -57,7 +57,8 @@ def prepare(
         keep_text: leave the cleaned documents in `out`/text, too.
 
     Raises:
-        InputError: anything is wrong with the input. Nothing is left behind.
+        InputError: anything is wrong with the input. Nothing is left behind, but of several files
+            those that were done already, in `out`.work, for the next start.
         XunlianError: a file could not be fetched, or is another than the recipe means.
     """
     recipe = recipe_for(

@@ -108,16 +108,16 @@ def recipe_corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
     from xunlian.shards.corpus import open_corpus
 
     path = Path(recipe.corpus.path or f"corpora/{name}")
-    if not (path / "corpus.json").exists() and recipe.corpus.sources:
+    if not (path / "corpus.json").exists() and recipe.corpus.names_text:
         if group.leads:
             prepare_from_recipe(recipe, path)
         group.wait()
-    elif not recipe.corpus.path and not recipe.corpus.sources:
+    elif not recipe.corpus.path and not recipe.corpus.names_text:
         raise InputError(
             "The recipe names no corpus. Make one with `xunlian prepare TEXT --out "
             "corpora/mine` and add corpus.path=corpora/mine."
         )
-    elif recipe.corpus.sources and group.leads:
+    elif recipe.corpus.names_text and group.leads:
         say(f"Using the corpus '{path}', which is there already.")
     return open_corpus(path)
 

@@ -111,7 +111,7 @@ def build_corpus(
 def find_inputs(corpus: CorpusSettings) -> tuple[dict[str, list[Source]], list[Source], Holdout]:
     """The training files by source of the mixture ('' without one), the validation files, and the
     fraction held out of the former."""
-    if not (corpus.sources or corpus.mixture):
+    if not corpus.names_text:
         raise InputError("Nothing to prepare: name files or folders, or set corpus.sources.")
     if corpus.sources and corpus.mixture:
         raise InputError("corpus.sources and corpus.mixture both name the text; leave one out.")

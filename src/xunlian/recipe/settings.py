@@ -130,6 +130,11 @@ class Corpus(Table):
         "in whose company, for the corpus's report.",
     )
 
+    @property
+    def names_text(self) -> bool:
+        """Whether it says which text to prepare."""
+        return bool(self.sources or self.mixture)
+
     @field_validator("clean", "language", "quality", "privacy", "deduplicate", mode="before")
     @classmethod
     def _on_or_off(cls, value: Any) -> Any:
