@@ -96,8 +96,10 @@ def chinese_text(bench: Bench, folder: Path) -> None:
     steps, val = 3_000_000 // chinese.BATCH_TOKENS, "0.03"
     if options.smoke:
         texts, steps, val = texts[:1], 6, "0.003"
-    corpus = ours.prepare(folder, [*texts, "--vocab-size", str(chinese.VOCAB), "--val", val])
-    data = _tokens_of(corpus)
+    # All text for the tokenizer, so that it does not depend on how a sample is taken.
+    settings = ["--vocab-size", str(chinese.VOCAB), "--val", val]
+    corpus = ours.prepare(folder, [*texts, *settings, "tokenizer.sample_bytes=1000000000"])
+    data = bench.corpus = _tokens_of(corpus)
     same = {"corpus": data, "steps": steps}
     versions = bench.around["versions"]
     if "transformers" in versions and "accelerate" in versions:

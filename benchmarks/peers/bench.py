@@ -30,15 +30,19 @@ class Bench:
         self.around = surroundings()
         self.asked: dict[str, Any] = {}
         self.failed = False
+        self.corpus = ""  # rows of another one do not stand beside these; '': of the last row
 
     def rows(self) -> list[Row]:
-        """Those of this task and machine, of each side in the setup that is asked for, else in the
-        last one. Of the same settings and seed the latest counts."""
+        """Those of this task, corpus and machine, of each side in the setup that is asked for,
+        else in the last one. Of the same settings and seed the latest counts."""
         lines = [
             row
             for row in recorded(NAME, self.results)
             if row["task"] == self.task and row["machine"] == self.around["machine"]
         ]
+        of = [row["settings"].get("corpus", "") for row in lines]
+        wanted = self.corpus or (of[-1] if of else "")
+        lines = [row for row, corpus in zip(lines, of, strict=True) if corpus == wanted]
         setups = {row["side"]: _setup(row) for row in lines} | self.asked
         found = {
             f"{row['side']} {row['settings']} {row['seed']}": row
