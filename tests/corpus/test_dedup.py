@@ -3,13 +3,13 @@
 import csv
 import gzip
 import json
-import pickle
 import random
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from made_duplicates import (
     DATA,
@@ -31,7 +31,9 @@ from xunlian.corpus.dedup import (
     steps,
 )
 from xunlian.corpus.dedup_files import Work, write_signatures
+from xunlian.corpus.duplicates import task_of
 from xunlian.corpus.stages.exact import without_paragraphs
+from xunlian.corpus.tasks import Task, carry_out
 from xunlian.recipe.corpus_dedup import Deduplicate
 
 SETTINGS = Deduplicate(paragraphs=0)
@@ -164,7 +166,9 @@ def test_jobs_may_run_in_any_order_elsewhere_and_are_not_done_twice(tmp_path: Pa
     for _, jobs in steps(folder, 3, SETTINGS, 100):
         random.Random(1).shuffle(jobs)
         for job in jobs:
-            pickle.loads(pickle.dumps(job))()
+            task = Task(**orjson.loads(orjson.dumps(task_of(job)._asdict())))
+            task.arguments["work"] = ""
+            carry_out(task, lambda amount: None)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     (folder / "choose-00000.bin").unlink()
     find_duplicates(folder, 3, SETTINGS, 100)

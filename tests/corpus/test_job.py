@@ -221,6 +221,31 @@ def test_stages_are_done_again_from_the_first_whose_key_differs(tmp_path: Path) 
     assert arrows == {name: sha for name, sha in whole.items() if name.endswith("arrow")}
 
 
+def test_a_batch_of_which_nothing_is_left_goes_on_to_the_next_stage(tmp_path: Path) -> None:
+    read_into(tmp_path)
+
+    def none(rows):
+        return Outcome(rows["text"], ["gone"] * len(rows["text"]), {}, {})
+
+    import pyarrow as pa
+
+    line = [
+        Stage("none", None, [], lambda: none),
+        Stage("judge", None, [("n", pa.int64())], lambda: bad),
+    ]
+    run_line(line, ["1", "2"], tmp_path, "0", lambda amount: None)
+    assert Tally.of(read_json(marker_path(tmp_path, "judge", "0"))).left == 0
+
+
+def test_a_marker_goes_before_its_file_is_written_anew(tmp_path: Path) -> None:
+    from xunlian.corpus.columns import begin, is_done, mark_done
+
+    mark_done(tmp_path, "tokens", "0", "old", {})
+    assert is_done(tmp_path, "tokens", "0", "old")
+    begin(tmp_path, "tokens", "0")  # then it is killed
+    assert not is_done(tmp_path, "tokens", "0", "old")
+
+
 def test_a_document_that_takes_too_long_is_set_aside_and_the_others_are_not(monkeypatch) -> None:
     from xunlian.corpus import line
 

@@ -67,6 +67,20 @@ def test_each_stage_does_its_part_and_is_counted(messy: Path, tmp_path: Path) ->
     assert "exact duplicate" in page and "language" in page and "ann@" not in page
 
 
+def test_examples_of_what_was_left_out_show_no_personal_data(messy: Path, tmp_path: Path) -> None:
+    with open(messy, "ab") as file:
+        file.write(orjson.dumps({"text": "Too short. Write to carol@example.org."}) + b"\n")
+    corpus = xunlian.prepare(
+        messy,
+        out=tmp_path / "out",
+        tokenizer="byte",
+        val=0,
+        overrides=["corpus.quality=true", "corpus.privacy=true"],
+    )
+    page = (corpus.path / "report.html").read_text("utf-8")
+    assert "Too short. Write to &lt;EMAIL&gt;." in page and "carol@" not in page
+
+
 def test_near_copies_go_whatever_file_they_are_in(messy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(GOOD.format("Alder", 800) + " One more sentence.", "utf-8")

@@ -118,7 +118,10 @@ def page_of(
             "Text": format_bytes(train["bytes"]),
             "Kept of what was read": f"{100 * kept / max(1, given):.3g}%",
         },
-        stages=[{"name": name, **tally.plain()} for name, tally in made.stages.items()],
+        stages=[
+            {"name": name, **tally.plain(), "examples": _examples(tally, corpus)}
+            for name, tally in made.stages.items()
+        ],
         languages=dict(sorted(made.languages.items(), key=lambda item: (-item[1], item[0]))),
         lengths=made.lengths,
         duplicates=made.duplicates,
@@ -133,6 +136,19 @@ def page_of(
         made_with=f"Xunlian 迅练 {xunlian.__version__}",
     )
     return render_corpus(data)
+
+
+def _examples(tally: Tally, corpus: CorpusSettings) -> dict[str, list[tuple[str, str]]]:
+    """What was left out before the privacy stage is shown as that would have left it."""
+    if not corpus.privacy:
+        return tally.examples
+    from xunlian.corpus.stages.privacy import mask
+
+    shown = {}
+    for reason, examples in tally.examples.items():
+        texts, _ = mask([text for _, text in examples], corpus.privacy.mask)
+        shown[reason] = [(name, text) for (name, _), text in zip(examples, texts, strict=True)]
+    return shown
 
 
 def _title(sources: list[Source]) -> str:

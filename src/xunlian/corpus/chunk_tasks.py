@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xunlian.corpus.columns import is_done, mark_done, read_rows, surviving
+from xunlian.corpus.columns import begin, is_done, mark_done, read_rows, surviving
 from xunlian.corpus.encode import Sequenced, encode, in_batches
 from xunlian.corpus.kept_text import Documents, kept, text_path
 from xunlian.corpus.line import run_line
@@ -91,6 +91,7 @@ def encode_chunk(
     folder = Path(work)
     if is_done(folder, "tokens", chunk, key):
         return
+    begin(folder, "tokens", chunk)
     model = load_sides(tokenizer)
     kinds = {"bin": np.dtype(dtype), **_ARRAYS}
     totals: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}

@@ -56,6 +56,11 @@ def is_done(work: Path, stage: str, chunk: str, key: str) -> bool:
         return False
 
 
+def begin(work: Path, stage: str, chunk: str) -> None:
+    """Before files are written anew: the marker of the old ones goes, whatever its key."""
+    marker_path(work, stage, chunk).unlink(missing_ok=True)
+
+
 def mark_done(work: Path, stage: str, chunk: str, key: str, counts: dict[str, Any]) -> None:
     write_json(marker_path(work, stage, chunk), {"key": key, **counts})
 
@@ -64,7 +69,7 @@ class ColumnWriter:
     """Writes one stage's file, batch by batch; it appears when the block ends well."""
 
     def __init__(self, work: Path, stage: str, chunk: str, schema: pa.Schema) -> None:
-        marker_path(work, stage, chunk).unlink(missing_ok=True)
+        begin(work, stage, chunk)
         self.schema = schema
         self._files = ExitStack()
         file = self._files.enter_context(atomic_write(data_path(work, stage, chunk)))
@@ -82,7 +87,8 @@ class ColumnWriter:
         self._files.__exit__(kind, error, trace)
 
     def write(self, columns: Columns) -> None:
-        arrays = [pa.array(columns[field.name], field.type) for field in self.schema]
+        nothing = [None] * len(columns["text"])  # a note that no row of a batch has
+        arrays = [pa.array(columns.get(field.name, nothing), field.type) for field in self.schema]
         self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
 
 

@@ -44,7 +44,7 @@ _MEMBERS = 5  # of a cluster, shown in an example
 
 
 class Job(NamedTuple):
-    """Call it: it writes `out`. Can be pickled, and run where the folder is to be seen."""
+    """Call it: it writes `out`. `duplicates.task_of` makes a task of it, for other processes."""
 
     function: Callable[..., None]
     folder: Path

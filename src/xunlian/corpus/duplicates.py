@@ -59,10 +59,11 @@ def step_tasks(
 ) -> Iterator[tuple[str, list[Task]]]:
     """(name, tasks) of one step after the other; all of a step's must be done before the next."""
     for name, jobs in steps(folder.resolve(), chunks, settings):
-        yield name, [_task_of(job) for job in jobs if not job.out.exists()]
+        yield name, [task_of(job) for job in jobs if not job.out.exists()]
 
 
-def _task_of(job: Job) -> Task:
+def task_of(job: Job) -> Task:
+    """The same job as plain data, for any process."""
     function = f"{job.function.__module__}:{job.function.__name__}"
     # Keys of ranges go up to 2^64, which JSON does not hold everywhere.
     arguments = [

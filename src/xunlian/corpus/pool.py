@@ -12,14 +12,12 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-import xunlian
 from xunlian.corpus.tasks import Task, Told, carry_out
-from xunlian.corpus.worker import receive, send
+from xunlian.corpus.worker import receive, send, start
 from xunlian.errors import InputError, XunlianError
 
 
@@ -75,14 +73,7 @@ def _ask(process: "subprocess.Popen[bytes]", task: Task, told: Told) -> Any:
 
 
 def _start() -> "subprocess.Popen[bytes]":
-    package = str(Path(xunlian.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-c", "from xunlian.corpus.pool import main; main()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"},
-    )
+    return start("xunlian.corpus.pool")
 
 
 def main() -> None:

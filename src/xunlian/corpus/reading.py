@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xunlian.corpus.columns import READ, Columns, ColumnWriter, is_done, mark_done
+from xunlian.corpus.columns import READ, Columns, ColumnWriter, begin, is_done, mark_done
 from xunlian.corpus.parts import part_from
 from xunlian.corpus.pieces import Passage
 from xunlian.corpus.readers import read_part
@@ -44,6 +44,7 @@ def read_part_into_chunks(
     folder, name = Path(work), f"{number:05d}"
     if is_done(folder, "read", name, key):
         return
+    begin(folder, "read", name)
     corpus = CorpusSettings.model_validate(settings)
     counts: Counter[str] = Counter()
     read = Tally()

@@ -7,12 +7,15 @@ Started by workers.py as `python -c "from xunlian.corpus.worker import main; mai
 import os
 import signal
 import struct
+import subprocess
 import sys
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import orjson
 
+import xunlian
 from xunlian.corpus.encode import Encoded, Sequenced, encode
 
 _LENGTH = struct.Struct("<Q")
@@ -33,6 +36,18 @@ def receive(file: IO[bytes]) -> bytes | None:
     size = _LENGTH.unpack(head)[0]
     message = file.read(size)
     return message if len(message) == size else None
+
+
+def start(module: str) -> "subprocess.Popen[bytes]":
+    """A process that runs the `main` of a module, with pipes to talk through."""
+    package = str(Path(xunlian.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from {module} import main; main()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"},
+    )
 
 
 def pack_result(parts: dict[str, Encoded], changes: dict[str, int]) -> list[bytes]:

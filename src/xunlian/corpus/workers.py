@@ -8,7 +8,6 @@ has started its threads can hang.
 import os
 import queue
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-import xunlian
 from xunlian.corpus.encode import Encoded, Sequenced, encode
-from xunlian.corpus.worker import receive, send, unpack_result
+from xunlian.corpus.worker import receive, send, start, unpack_result
 from xunlian.errors import XunlianError
 from xunlian.tokenizer.sides import Sides
 
@@ -95,11 +93,4 @@ def encode_all(
 
 
 def _start() -> "subprocess.Popen[bytes]":
-    package = str(Path(xunlian.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-c", "from xunlian.corpus.worker import main; main()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"},
-    )
+    return start("xunlian.corpus.worker")
