@@ -289,3 +289,17 @@ def test_an_engine_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         command(text, "--out", tmp_path / "out", *options)
+
+
+def test_what_could_not_be_read_and_what_stages_left_out_is_said(tmp_path: Path, capsys) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "cut.txt.gz").write_bytes(b"\x1f\x8b\x08 no gzip")
+    (texts / "short.txt").write_text("Lorem ipsum.")
+    (texts / "good.txt").write_text("A text that nobody has anything against.")
+    options = ["--on-error", "skip", "--val", "0", "--tokenizer", "byte"]
+    settings = ["corpus.quality.rules=[]", 'corpus.quality.keywords=["lorem ipsum"]']
+    assert command(texts, *settings, "--out", tmp_path / "out", *options) == 0
+    said = capsys.readouterr().err
+    assert "Set aside because they cannot be read: 1 files." in said
+    assert "Left out by the stages: 1 by quality." in said

@@ -354,6 +354,16 @@ def _summarize(corpus: "Corpus") -> None:
         f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
         f"{train['bytes'] + val['bytes']:,} bytes of text"
     )
+    stages = card.get("stages", {})
+    counted = stages.get("read", {}).get("changes", {})
+    unread = [(counted.get(f"broken_{what}", 0), what) for what in ("files", "members")]
+    if any(count for count, _ in unread):
+        told = " and ".join(f"{count:,} {what}" for count, what in unread if count)
+        warn(f"Set aside because they cannot be read: {told}. {corpus.path}/report.html has why.")
+    gone = {name: sum(stage["dropped"].values()) for name, stage in stages.items()}
+    if any(gone.values()):
+        told = ", ".join(f"{count:,} by {name}" for name, count in gone.items() if count)
+        say(f"Left out by the stages: {told}. {corpus.path}/report.html has why.")
     if any(dropped.values()):
         reasons = (f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n)
         say(f"Left out: {', '.join(reasons)}")
