@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 import torch
 
 from xunlian.machine.features import reset_peak_memory, resident_memory
-from xunlian.machine.recurrent_memory import kept_of_recurrent, recurrent_weights
+from xunlian.machine.recurrent_memory import (
+    kept_of_recurrent,
+    passing_of_recurrent,
+    recurrent_weights,
+)
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import Model
 from xunlian.recipe.size import Shape, count_parameters, value_tables
@@ -52,12 +56,17 @@ def predict_training_memory(
     real = 4 if precision == "fp32" else 2
     micro_tokens = batch.rows * batch.target
     if isinstance(shape, RecurrentShape):
+        places = batch.rows * max(batch.source, batch.target)
         return _parts(
             parameters,
             matrices,
             kept_of_recurrent(model, shape, batch.rows, batch.source, batch.target, real),
             recurrent_weights(model, shape, real),
-            _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
+            # The loss is done with before the layers are gone back through.
+            max(
+                _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
+                passing_of_recurrent(model, shape, places, real),
+            ),
         )
     inner = shape.heads * shape.head_width
     values = shape.kv_heads * shape.head_width
