@@ -53,8 +53,8 @@ def shingles(text: str) -> list[str]:
 
 
 def ours(texts: list[str]) -> tuple[set[int], dict[str, Any], Pairs]:
-    from xunlian.corpus.dedup import dropped, steps
-    from xunlian.corpus.dedup_files import Work, write_signatures
+    from xunlian.corpus.duplicates.files import Work, write_signatures
+    from xunlian.corpus.duplicates.find import dropped, steps
     from xunlian.recipe.corpus_dedup import Deduplicate
 
     settings = Deduplicate(similarity=SIMILARITY, paragraphs=0)

@@ -20,8 +20,8 @@ import orjson
 from records import record
 
 import xunlian
-from xunlian.corpus.readers import read_documents
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.reading.readers import read_documents
+from xunlian.corpus.reading.sources import find_sources
 from xunlian.recipe.settings import Corpus
 
 STAGES = ("clean", "quality", "privacy")

@@ -22,9 +22,9 @@ from pathlib import Path
 import zstandard
 from records import record
 
-from xunlian.corpus.parts import Part, split_into_parts
-from xunlian.corpus.readers import read_part
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.reading.parts import Part, split_into_parts
+from xunlian.corpus.reading.readers import read_part
+from xunlian.corpus.reading.sources import find_sources
 from xunlian.recipe.settings import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xunlian.corpus.parts import Part, part_from, split_into_parts
 from xunlian.corpus.pieces import Passage
-from xunlian.corpus.readers import read_part
-from xunlian.corpus.sources import find_sources
-from xunlian.corpus.trouble import LIMITS, Limits
+from xunlian.corpus.reading.parts import Part, part_from, split_into_parts
+from xunlian.corpus.reading.readers import read_part
+from xunlian.corpus.reading.sources import find_sources
+from xunlian.corpus.reading.trouble import LIMITS, Limits
 from xunlian.recipe.corpus_reading import Reading as ReadingSettings
 from xunlian.recipe.settings import Corpus as Settings
 

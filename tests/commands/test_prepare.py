@@ -91,7 +91,7 @@ def test_a_worker_that_dies_is_a_clear_failure(text: Path, tmp_path: Path, monke
     import subprocess
     import sys
 
-    from xunlian.corpus import pool
+    from xunlian.corpus.engines import pool
 
     def dying() -> "subprocess.Popen[bytes]":
         code = "import sys, os; sys.stdin.buffer.read(100); os._exit(9)"

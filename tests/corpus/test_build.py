@@ -9,7 +9,7 @@ import pytest
 
 from xunlian.commands.prepare import prepare
 from xunlian.corpus.build import build_corpus
-from xunlian.corpus.engine import Engine
+from xunlian.corpus.engines.engine import Engine
 from xunlian.corpus.pieces import PIECE
 from xunlian.errors import InputError
 from xunlian.recipe.samples import samples_folder

@@ -14,7 +14,7 @@ import pytest
 
 from xunlian.corpus.build import build_corpus
 from xunlian.corpus.columns import READ, ColumnWriter, apply, marker_path, surviving
-from xunlian.corpus.engine import Engine
+from xunlian.corpus.engines.engine import Engine
 from xunlian.corpus.line import Outcome, Stage, run_line
 from xunlian.corpus.tally import Tally
 from xunlian.errors import InputError

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 import xunlian
-from xunlian.corpus.readers import read_documents
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.reading.readers import read_documents
+from xunlian.corpus.reading.sources import find_sources
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.tokenizer.tokenizer import load_tokenizer

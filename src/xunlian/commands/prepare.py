@@ -71,7 +71,7 @@ def prepare(
         overrides=overrides,
     )
     if download:
-        from xunlian.corpus.download import fetch
+        from xunlian.corpus.reading.download import fetch
 
         fetch(recipe.corpus)
     return prepare_from_recipe(
@@ -145,13 +145,13 @@ def prepare_from_recipe(
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers = {workers}: at least 1.")
-    from xunlian.corpus.download import require
+    from xunlian.corpus.reading.download import require
 
     require(recipe.corpus)
     if address and engine != "ray":
         raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
     if recipe.task in PAIR_TASKS:
-        from xunlian.corpus.build_pairs import build_pair_corpus
+        from xunlian.corpus.pairs.build import build_pair_corpus
 
         for option, given in (("--engine", engine != "local"), ("--work", work)):
             if given:
@@ -161,7 +161,7 @@ def prepare_from_recipe(
         corpus = build_pair_corpus(recipe, out, workers)
     else:
         from xunlian.corpus.build import build_corpus
-        from xunlian.corpus.engine import Engine
+        from xunlian.corpus.engines.engine import Engine
 
         if recipe.tokenizer.separate:
             raise InputError(

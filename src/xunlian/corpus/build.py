@@ -1,6 +1,6 @@
 """Files in, corpus folder out: the whole preparation.
 
-1. Every source is read into chunks of documents (reading.py).
+1. Every source is read into chunks of documents (read_tasks.py).
 2. Every chunk goes down the line of stages: cleaned, judged (line.py, stage_list.py).
 3. What is left is counted, and a bounded sample of it taken; the tokenizer learns from that.
 4. Every chunk is encoded; the tokens of all are written as shards.
@@ -18,10 +18,10 @@ from typing import Any
 
 from xunlian.corpus.assemble import assemble, keep_texts
 from xunlian.corpus.card import Made, card_of, page_of
-from xunlian.corpus.engine import Engine
+from xunlian.corpus.engines.engine import Engine
 from xunlian.corpus.fertility import head
 from xunlian.corpus.job import Job
-from xunlian.corpus.sources import Source, find_sources
+from xunlian.corpus.reading.sources import Source, find_sources
 from xunlian.corpus.split import Holdout, parse_holdout
 from xunlian.corpus.stages.bias import table
 from xunlian.corpus.survey import training_text

@@ -8,7 +8,7 @@ import numpy as np
 
 import xunlian
 from xunlian.corpus.fertility import fertility, overall
-from xunlian.corpus.sources import Source
+from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.tally import Tally
 from xunlian.recipe.load import to_toml
 from xunlian.recipe.settings import Corpus as CorpusSettings

@@ -17,6 +17,7 @@ import numpy as np
 
 from xunlian.corpus.columns import begin, is_done, mark_done, read_rows, surviving
 from xunlian.corpus.encode import Sequenced, encode, in_batches
+from xunlian.corpus.engines.tasks import Told
 from xunlian.corpus.kept_text import Documents, kept, text_path
 from xunlian.corpus.line import run_line
 from xunlian.corpus.sample import Sampler, texts
@@ -24,7 +25,6 @@ from xunlian.corpus.split import Holdout
 from xunlian.corpus.stage_list import stages_of
 from xunlian.corpus.stages.bias import count
 from xunlian.corpus.survey import survey
-from xunlian.corpus.tasks import Told
 from xunlian.files import atomic_write
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.tokenizer.sides import Sides, load_sides

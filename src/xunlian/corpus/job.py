@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 
 from xunlian.console import progress
 from xunlian.corpus.columns import marker_path
-from xunlian.corpus.duplicates import STAGE as DUPLICATES
-from xunlian.corpus.duplicates import clusters, sign_tasks, step_tasks
-from xunlian.corpus.engine import Engine, run_tasks
+from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
+from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
+from xunlian.corpus.engines.engine import Engine, run_tasks
+from xunlian.corpus.engines.tasks import Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
 from xunlian.corpus.mixture import copies_of
-from xunlian.corpus.parts import split_into_parts
-from xunlian.corpus.reading import chunk_name
+from xunlian.corpus.read_tasks import chunk_name
+from xunlian.corpus.reading.parts import split_into_parts
+from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.sample import Excerpt
-from xunlian.corpus.sources import Source
 from xunlian.corpus.split import Holdout
 from xunlian.corpus.stage_list import PAGE_FORMATS, stages_of
 from xunlian.corpus.survey import Survey
 from xunlian.corpus.tally import Tally
-from xunlian.corpus.tasks import Task
 from xunlian.corpus.work import key_of
 from xunlian.errors import InputError
 from xunlian.files import read_json
@@ -95,7 +95,7 @@ class Job:
         keys = [key_of(FORMAT, part.plain(), part.source.stamp(), reading) for part, _, _ in parts]
         tasks = [
             Task(
-                "xunlian.corpus.reading:read_part_into_chunks",
+                "xunlian.corpus.read_tasks:read_part_into_chunks",
                 {
                     "part": part.plain(),
                     "number": number,
@@ -167,7 +167,7 @@ class Job:
             chunk.stages.append(DUPLICATES)
         tasks = [
             Task(
-                "xunlian.corpus.duplicates:drop_chunk",
+                "xunlian.corpus.duplicates.tasks:drop_chunk",
                 {
                     "chunk": chunk.name,
                     "number": number,

@@ -25,8 +25,8 @@ from xunlian.corpus.columns import (
     mark_done,
     read_rows,
 )
+from xunlian.corpus.engines.tasks import Told
 from xunlian.corpus.tally import Tally
-from xunlian.corpus.tasks import Told
 
 
 class Outcome(NamedTuple):

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from xunlian.corpus.columns import READ, Columns, apply
 from xunlian.corpus.line import Stage, change
-from xunlian.corpus.parts import Part
-from xunlian.corpus.readers import read_part
-from xunlian.corpus.reading import in_columns
-from xunlian.corpus.sources import Source
+from xunlian.corpus.read_tasks import in_columns
+from xunlian.corpus.reading.parts import Part
+from xunlian.corpus.reading.readers import read_part
+from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.tally import Tally
 from xunlian.recipe.settings import Corpus as CorpusSettings
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from xunlian.corpus.clean import clean, is_blank
 from xunlian.corpus.columns import Columns
 from xunlian.corpus.line import Outcome, Stage
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.reading.sources import find_sources
 from xunlian.recipe.settings import Corpus as CorpusSettings
 
 Function = Callable[[Columns], Outcome]

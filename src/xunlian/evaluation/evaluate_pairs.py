@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.console import progress, say, warn
-from xunlian.corpus.tmx import Languages
+from xunlian.corpus.reading.tmx import Languages
 from xunlian.decoding.translator import prepare_translator
 from xunlian.evaluation.evaluate_text import is_corpus, precision_of
 from xunlian.evaluation.pair_texts import corpus_pairs, file_pairs, guess_language

@@ -14,8 +14,8 @@ import numpy as np
 
 from xunlian.console import progress, warn
 from xunlian.corpus.clean import clean
-from xunlian.corpus.pairs import find_languages, find_pairs, read_references
-from xunlian.corpus.tmx import Languages
+from xunlian.corpus.pairs.read import find_languages, find_pairs, read_references
+from xunlian.corpus.reading.tmx import Languages
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as ReadingSettings
 from xunlian.shards.corpus import open_corpus

@@ -15,8 +15,8 @@ import numpy as np
 
 from xunlian.console import progress, warn
 from xunlian.corpus.encode import Sequenced, encode
-from xunlian.corpus.readers import Piece, read_documents
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.reading.readers import Piece, read_documents
+from xunlian.corpus.reading.sources import find_sources
 from xunlian.errors import InputError
 from xunlian.evaluation.perplexity import Document, Stream, TextCounts
 from xunlian.files import sha256

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import xunlian
-from xunlian.corpus.languages import primary
+from xunlian.corpus.reading.languages import primary
 from xunlian.data.pairs import PairRows
 from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.decoding.sentences import sentences

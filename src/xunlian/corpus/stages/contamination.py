@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xunlian.corpus.arrays import open_arrays, write_arrays
-from xunlian.corpus.decode import decode
-from xunlian.corpus.sources import find_sources
+from xunlian.corpus.duplicates.arrays import open_arrays, write_arrays
+from xunlian.corpus.reading.decode import decode
+from xunlian.corpus.reading.sources import find_sources
+from xunlian.corpus.reading.unpack import read_bytes
 from xunlian.corpus.stages.ngrams import Tokens, blocks, fold, ngrams, tokenize
-from xunlian.corpus.unpack import read_bytes
 from xunlian.errors import InputError
 
 REASON = "contaminated"

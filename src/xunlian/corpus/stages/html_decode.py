@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Callable
 
-from xunlian.corpus.decode import detect
+from xunlian.corpus.reading.decode import detect
 
 _META = re.compile(rb"""<meta[^>]{0,300}?charset\s{0,9}=\s{0,9}["']?\s{0,9}([\w.:-]{2,40})""", re.I)
 _HEAD = 8192

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from xunlian.corpus.decode import detect
 from xunlian.corpus.extras import need
+from xunlian.corpus.reading.decode import detect
 from xunlian.corpus.stages.characters import UTF8_AS_GB
 
 # The encodings that ftfy undoes, by their Python names.

@@ -1,0 +1,1 @@
+"""Copies, exact and near, in a corpus of any size. `tasks.py` is how a job finds them."""
