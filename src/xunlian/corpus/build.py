@@ -13,12 +13,13 @@ or not at all.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from xunlian.corpus.assemble import assemble, keep_texts
 from xunlian.corpus.card import Made, card_of, page_of
-from xunlian.corpus.engines.engine import Engine
+from xunlian.corpus.engines.engine import Engine, started
 from xunlian.corpus.fertility import head
 from xunlian.corpus.job import Job
 from xunlian.corpus.reading.sources import Source, find_sources
@@ -58,8 +59,9 @@ def build_corpus(
         InputError: `out` exists, or anything is wrong with the files or the settings.
     """
     sources, val_sources, holdout = find_inputs(corpus)
-    with work_folder(out, work) as folder:
-        job = Job(folder, corpus, sources, val_sources, engine or Engine(), keep_text)
+    size = sum(source.size for source in (*chain.from_iterable(sources.values()), *val_sources))
+    with work_folder(out, work) as folder, started(engine or Engine(), size) as run:
+        job = Job(folder, corpus, sources, val_sources, run, keep_text)
         job.read()
         stages = job.run_stages()
         job.deduplicate(stages)

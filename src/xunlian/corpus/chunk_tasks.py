@@ -25,6 +25,7 @@ from xunlian.corpus.split import Holdout
 from xunlian.corpus.stage_list import stages_of
 from xunlian.corpus.stages.bias import count
 from xunlian.corpus.survey import survey
+from xunlian.corpus.trail import Suspicion
 from xunlian.files import atomic_write
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.tokenizer.sides import Sides, load_sides
@@ -41,10 +42,12 @@ def run_stages(
     held_out: bool,
     pages: bool,
     told: Told,
+    suspicion: Suspicion | None = None,
 ) -> None:
     """Bring a chunk through all stages, as far as that is not done."""
     corpus = CorpusSettings.model_validate(settings)
-    run_line(stages_of(corpus, held_out, pages), keys, Path(work), chunk, told)
+    line = stages_of(corpus, held_out, pages)
+    run_line(line, keys, Path(work), chunk, told, corpus.on_error == "stop", suspicion)
 
 
 def survey_chunk(

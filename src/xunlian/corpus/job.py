@@ -9,8 +9,7 @@ from xunlian.console import progress
 from xunlian.corpus.columns import marker_path
 from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
 from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
-from xunlian.corpus.engines.engine import Engine, run_tasks
-from xunlian.corpus.engines.tasks import Task
+from xunlian.corpus.engines.tasks import Run, Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
 from xunlian.corpus.mixture import copies_of
 from xunlian.corpus.read_tasks import chunk_name
@@ -66,10 +65,10 @@ class Job:
         corpus: CorpusSettings,
         train: Mapping[str, list[Source]],
         val: list[Source],
-        engine: Engine,
+        run: Run,
         keep_text: bool,
     ) -> None:
-        self.work, self.corpus, self.engine, self.keep_text = work, corpus, engine, keep_text
+        self.work, self.corpus, self.run, self.keep_text = work, corpus, run, keep_text
         trained = [(source, name, False) for name, files in train.items() for source in files]
         self.sources = [*trained, *((source, "", True) for source in val)]
         self.size = sum(source.size for source, _, _ in self.sources)
@@ -317,5 +316,5 @@ class Job:
             def told(amount: int) -> None:
                 bar.advance(shown, amount)
 
-            for _ in run_tasks(calls, self.engine, self.size, told):
+            for _ in self.run(calls, told):
                 pass

@@ -6,16 +6,13 @@ whose file still holds: so a killed job goes on, and another setting of one stag
 follows it.
 """
 
-import contextlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from xunlian.corpus.budget import SECONDS, TooSlow, time_budget
 from xunlian.corpus.columns import (
     CHANGES,
     Columns,
@@ -26,23 +23,9 @@ from xunlian.corpus.columns import (
     read_rows,
 )
 from xunlian.corpus.engines.tasks import Told
+from xunlian.corpus.guard import Guard, Outcome
 from xunlian.corpus.tally import Tally
-
-
-class Outcome(NamedTuple):
-    """What a stage makes of a batch, a value for each of its texts.
-
-    Attributes:
-        texts: the same texts where nothing was changed.
-        dropped: the reason to leave a document out, or None.
-        notes: further columns, such as the language.
-        changes: what was changed, counted.
-    """
-
-    texts: list[str]
-    dropped: Sequence[str | None]
-    notes: Columns
-    changes: dict[str, int]
+from xunlian.corpus.trail import Suspicion, Trail
 
 
 class Stage(NamedTuple):
@@ -56,12 +39,22 @@ class Stage(NamedTuple):
 
 
 def run_line(
-    stages: Sequence[Stage], keys: Sequence[str], work: Path, chunk: str, told: Told
+    stages: Sequence[Stage],
+    keys: Sequence[str],
+    work: Path,
+    chunk: str,
+    told: Told,
+    stops: bool = False,
+    suspicion: Suspicion | None = None,
 ) -> None:
     """Bring a chunk that was read through `stages`, as far as that is not done.
 
     Args:
         keys: of each stage: they stand for all that its result depends on.
+        stops, suspicion: what to do where a stage cannot do its work (guard.py, trail.py).
+
+    Raises:
+        InputError: with `stops`, at the first such document.
     """
     done = 0
     while done < len(stages) and is_done(work, stages[done].name, chunk, keys[done]):
@@ -72,6 +65,9 @@ def run_line(
     functions = [stage.make() for stage in todo]
     tallies = [Tally() for _ in todo]
     with ExitStack() as files:
+        trail = Trail(work / "trails" / chunk, suspicion) if suspicion else None
+        files.enter_context(trail or nullcontext())
+        guards = [Guard(stage.name, stops, trail) for stage in todo]
         writers = [
             files.enter_context(
                 ColumnWriter(work, stage.name, chunk, pa.schema([*CHANGES, *stage.notes]))
@@ -80,8 +76,9 @@ def run_line(
         ]
         for rows in read_rows(work, ["read", *(stage.name for stage in stages[:done])], chunk):
             told(sum(len(text) for text in rows["text"] if text is not None))
-            for writer, function, tally in zip(writers, functions, tallies, strict=True):
-                changed = change(rows, function, tally)
+            line = zip(writers, functions, tallies, guards, strict=True)
+            for writer, function, tally, guard in line:
+                changed = change(rows, function, tally, guard)
                 writer.write(changed)
                 rows = apply(rows, changed)
                 tally.leaves(rows)
@@ -89,7 +86,12 @@ def run_line(
         mark_done(work, stage.name, chunk, key, tally.plain())
 
 
-def change(rows: Columns, function: Callable[[Columns], Outcome], tally: Tally) -> Columns:
+def change(
+    rows: Columns,
+    function: Callable[[Columns], Outcome],
+    tally: Tally,
+    guard: Guard | None = None,
+) -> Columns:
     """One stage's columns for a batch: it sees only what is left of it."""
     live = [i for i, text in enumerate(rows["text"]) if text is not None]
     seen = {name: [column[i] for i in live] for name, column in rows.items()}
@@ -98,7 +100,7 @@ def change(rows: Columns, function: Callable[[Columns], Outcome], tally: Tally) 
     dropped: list[str | None] = [None] * len(rows["text"])
     if not live:
         return {"text": texts, "dropped": dropped}
-    outcome = _in_time(function, seen)
+    outcome = (guard or Guard())(function, seen)
     notes: Columns = {name: [None] * len(texts) for name in outcome.notes}
     for at, i in enumerate(live):
         old, new, reason = seen["text"][at], outcome.texts[at], outcome.dropped[at]
@@ -112,28 +114,3 @@ def change(rows: Columns, function: Callable[[Columns], Outcome], tally: Tally) 
             notes[name][i] = values[at]
     tally.changes.update(outcome.changes)
     return {"text": texts, "dropped": dropped, **notes}
-
-
-def _in_time(function: Callable[[Columns], Outcome], rows: Columns) -> Outcome:
-    """What the stage makes of the rows; a row that takes too long is left out as `too_slow`."""
-    with contextlib.suppress(TooSlow), time_budget(SECONDS):
-        return function(rows)
-    texts: list[str] = []
-    dropped: list[str | None] = []
-    notes: Columns = {}
-    changes: Counter[str] = Counter()
-    for i in range(len(rows["text"])):
-        one = {name: [column[i]] for name, column in rows.items()}
-        try:
-            with time_budget(SECONDS):
-                outcome = function(one)
-        except TooSlow:
-            outcome = Outcome(one["text"], ["too_slow"], {}, {})
-        texts += outcome.texts
-        dropped += outcome.dropped
-        for name, values in outcome.notes.items():
-            notes.setdefault(name, [None] * i).extend(values)
-        for values in notes.values():
-            values += [None] * (i + 1 - len(values))
-        changes.update(outcome.changes)
-    return Outcome(texts, dropped, notes, changes)

@@ -12,43 +12,59 @@ from typing import Any
 
 import xunlian
 from xunlian.corpus.engines.pool import answer, unpack
-from xunlian.corpus.engines.tasks import Task, Told
+from xunlian.corpus.engines.tasks import Died, Run, Task, Told
 from xunlian.corpus.extras import need
 from xunlian.errors import InputError
 
 _AHEAD = 2  # tasks that wait for each core
+_RETRIES = 3  # on other machines, where one is lost
 
 
-def run_on_ray(
-    tasks: Sequence[Task], address: str | None, workers: int | None, told: Told
-) -> Iterator[tuple[int, Any]]:
-    """(number of the task, its result), as they are done.
+def on_ray(address: str | None, workers: int | None) -> Run:
+    """Carries tasks out on Ray.
 
     Args:
         address: of a cluster; None starts one on this machine, for this job.
         workers: cores to use; by default all of the cluster.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster at the address; as the tasks.
+        InputError: Ray is not installed, or there is no cluster at the address. A run: as the
+            tasks.
         XunlianError: as the tasks.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use
     ray = need("ray", "ray")
     if not ray.is_initialized():
         _connect(ray, address, workers)
-    remote = ray.remote(_remote).options(num_cpus=1, max_retries=5)
     cores = int(ray.cluster_resources().get("CPU", 1))
     limit = workers or cores * _AHEAD
-    left = deque(enumerate(tasks))
-    running: dict[Any, int] = {}
-    while left or running:
-        while left and len(running) < limit:
-            number, task = left.popleft()
-            running[remote.remote(task._asdict(), os.getcwd())] = number
-        done, _ = ray.wait(list(running), num_returns=1)
-        for reference in done:
-            result = unpack(ray.get(reference), told)
-            yield running.pop(reference), result
+
+    def run(tasks: Sequence[Task], told: Told) -> Iterator[tuple[int, Any]]:
+        left = deque(enumerate(tasks))
+        running: dict[Any, int] = {}
+        while left or running:
+            while left and len(running) < limit:
+                number, task = left.popleft()
+                # One that is done with care must tell each death of its process.
+                retries = 0 if "suspicion" in task.arguments else _RETRIES
+                remote = ray.remote(_remote).options(num_cpus=1, max_retries=retries)
+                running[remote.remote(task._asdict(), os.getcwd())] = number
+            done, _ = ray.wait(list(running), num_returns=1)
+            for reference in done:
+                yield running.pop(reference), _result(ray, reference, told)
+
+    return run
+
+
+def _result(ray: Any, reference: Any, told: Told) -> Any:
+    try:
+        return unpack(ray.get(reference), told)
+    except ray.exceptions.OutOfMemoryError:
+        return Died("for want of memory")
+    except ray.exceptions.NodeDiedError:
+        return Died("with its machine", blamed=False)
+    except ray.exceptions.WorkerCrashedError:
+        return Died("by a crash")
 
 
 def _connect(ray: Any, address: str | None, workers: int | None) -> None:

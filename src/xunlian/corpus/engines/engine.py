@@ -1,10 +1,13 @@
 """Who carries tasks out: processes on this machine, or Ray's on many. The result is the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
-from xunlian.corpus.engines.tasks import Task, Told
+from xunlian.corpus.engines.rescue import run_all
+from xunlian.corpus.engines.tasks import Run
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,19 @@ class Engine:
     address: str | None = None
 
 
-def run_tasks(
-    tasks: Sequence[Task], engine: Engine, size: int, told: Told
-) -> Iterator[tuple[int, Any]]:
-    """(number of the task, its result), as they are done; `size` is the input's, in bytes."""
+@contextmanager
+def started(engine: Engine, size: int) -> Iterator[Run]:
+    """Carries tasks out, whatever becomes of the processes that do; `size` is the input's, in
+    bytes."""
     if engine.kind == "ray":
-        from xunlian.corpus.engines.cluster import run_on_ray
+        from xunlian.corpus.engines.cluster import on_ray
 
-        yield from run_on_ray(tasks, engine.address, engine.workers, told)
+        run = on_ray(engine.address, engine.workers)
+        yield partial(run_all, run, run)
     else:
-        from xunlian.corpus.engines.pool import run_locally
+        from xunlian.corpus.engines.pool import Pool
         from xunlian.corpus.engines.workers import choose_workers
 
-        yield from run_locally(tasks, engine.workers or choose_workers(size), told)
+        with Pool(engine.workers or choose_workers(size)) as pool:
+            # What died for want of memory may need that of the others.
+            yield partial(run_all, pool.run, pool.run_alone)

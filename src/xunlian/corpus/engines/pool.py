@@ -1,7 +1,8 @@
-"""The local engine: tasks in a pool of processes, one core each.
+"""The local engine: tasks in processes of this machine, one core each, for as long as a job runs.
 
 Plain child processes with pipes, for the reasons that workers.py gives. A process is given the
-next task when it has done one; it sends messages of progress, then the result.
+next task when it has done one; it sends messages of progress, then the result. Also a single one
+is a process of its own: what dies there, or takes all memory, leaves the job alive.
 """
 
 import os
@@ -12,50 +13,79 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
 from typing import Any
 
 import orjson
 
-from xunlian.corpus.engines.tasks import Task, Told, carry_out
+from xunlian.corpus.engines.tasks import Died, Task, Told, carry_out
 from xunlian.corpus.engines.worker import receive, send, start
 from xunlian.errors import InputError, XunlianError
 
+MEMORY = 4 << 30
+"""Bytes that a process may take. None needs a third of it: beyond, a library has been misled by a
+file, which is told to it as want of memory before the machine has none left."""
 
-def run_locally(tasks: Sequence[Task], workers: int, told: Told) -> Iterator[tuple[int, Any]]:
-    """(number of the task, its result), as they are done. One worker is this process itself.
+_Process = subprocess.Popen[bytes]
 
-    Raises:
-        InputError, XunlianError: what a task raised first; those under way are given up.
-    """
-    if min(workers, len(tasks)) <= 1:
-        for number, task in enumerate(tasks):
-            yield number, carry_out(task, told)
-        return
-    idle = deque(_start() for _ in range(min(workers, len(tasks))))
-    every = list(idle)
-    threads = ThreadPoolExecutor(len(every))
-    left = deque(enumerate(tasks))
-    running: dict[Future[Any], tuple[int, subprocess.Popen[bytes]]] = {}
-    try:
+
+class Pool:
+    """Worker processes; a context manager, which ends them."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._idle: deque[_Process] = deque()
+        self._busy: set[_Process] = set()
+        self._threads = ThreadPoolExecutor(workers)
+
+    def run(self, tasks: Sequence[Task], told: Told) -> Iterator[tuple[int, Any]]:
+        """(number of the task, its result, or `Died`), as they are done.
+
+        Raises:
+            InputError, XunlianError: what a task raised first; those under way are given up.
+        """
+        return self._run(tasks, told, self._workers)
+
+    def run_alone(self, tasks: Sequence[Task], told: Told) -> Iterator[tuple[int, Any]]:
+        """As `run`, one task after the other."""
+        return self._run(tasks, told, 1)
+
+    def _run(self, tasks: Sequence[Task], told: Told, most: int) -> Iterator[tuple[int, Any]]:
+        left = deque(enumerate(tasks))
+        running: dict[Future[Any], tuple[int, _Process]] = {}
         while left or running:
-            while left and idle:
+            while left and len(running) < most:
                 number, task = left.popleft()
-                process = idle.popleft()
-                running[threads.submit(_ask, process, task, told)] = number, process
+                process = self._idle.popleft() if self._idle else start(__name__)
+                self._busy.add(process)
+                running[self._threads.submit(_ask, process, task, told)] = number, process
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 number, process = running.pop(future)
-                idle.append(process)
-                yield number, future.result()
-    finally:
+                result = future.result()
+                self._busy.remove(process)
+                if not isinstance(result, Died):
+                    self._idle.append(process)
+                yield number, result
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        every = [*self._idle, *self._busy]
         for process in every:
             process.kill()
-        threads.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
         for process in every:
             process.communicate()
 
 
-def _ask(process: "subprocess.Popen[bytes]", task: Task, told: Told) -> Any:
+def _ask(process: _Process, task: Task, told: Told) -> Any:
     assert process.stdin and process.stdout
     try:
         send(process.stdin, orjson.dumps(task._asdict()))
@@ -66,20 +96,24 @@ def _ask(process: "subprocess.Popen[bytes]", task: Task, told: Told) -> Any:
             told(said["told"])
     except BrokenPipeError:
         pass
-    raise XunlianError(
-        f"A worker process ended (status {process.wait()}), perhaps for want of memory. What is "
-        "done stays: start again, with fewer processes if need be (--workers 1)."
-    )
+    process.kill()  # it may only have closed its output
+    process.communicate()
+    return Died(_how(process.returncode))
 
 
-def _start() -> "subprocess.Popen[bytes]":
-    return start("xunlian.corpus.engines.pool")
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"with status {status}"
+    name = signal.Signals(-status).name if -status in list(signal.Signals) else str(-status)
+    known = {"SIGKILL": ", perhaps for want of memory", "SIGVTALRM": ", its time was over"}
+    return f"by {name}{known.get(name, '')}"
 
 
 def main() -> None:
     """A worker process: tasks come in by standard input; it ends with its input."""
     # Ctrl-C is the parent's business; when it goes, our input ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
     # Whatever a library prints must not get into the messages.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -89,6 +123,16 @@ def main() -> None:
 
     while (message := receive(sys.stdin.buffer)) is not None:
         send(out, orjson.dumps(answer(Task(**orjson.loads(message)), told)))
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def answer(task: Task, told: Told) -> dict[str, Any]:

@@ -49,8 +49,12 @@ def content(entry: Entry, reading: Reading) -> Iterator[bytes]:
 @contextmanager
 def random_access(entry: Entry, reading: Reading) -> Iterator[IO[bytes]]:
     """The unpacked bytes as a file that can be read in any order."""
-    with entry.seekable() if entry.seekable else spooled(content(entry, reading)) as file:
-        yield file
+    if entry.seekable:
+        with entry.seekable() as file:
+            yield file
+    else:
+        with spooled(content(entry, reading), entry.name, reading.limits.spooled) as file:
+            yield file
 
 
 def members(archive: Entry, reading: Reading) -> Iterator[Entry]:

@@ -59,6 +59,15 @@ class Part:
     head: str = ""
     stamp: tuple[int, str] | None = None
 
+    @property
+    def place(self) -> str:
+        """Which part of the file, in words; '' of the whole."""
+        if not self.begin and self.end is None:
+            return ""
+        units = {"parquet": "row groups", "arrow": "record batches"}
+        unit = units.get(self.source.format, "bytes")
+        return f"{unit} from {self.begin:,} to {'the end' if self.end is None else f'{self.end:,}'}"
+
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {**asdict(self), "source": self.source.plain()}

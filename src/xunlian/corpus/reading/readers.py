@@ -5,8 +5,9 @@ takes one part of a large file (parts.py). `read_documents` is for those who onl
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 from typing import IO
 
 from xunlian.corpus.clean import is_blank
@@ -29,11 +30,12 @@ from xunlian.corpus.reading.trouble import (
     Limits,
     Reading,
     SetAside,
+    Unsound,
     ignore,
 )
 from xunlian.corpus.reading.unpack import watched, whole
 from xunlian.corpus.reading.warc import read_warc
-from xunlian.errors import InputError
+from xunlian.errors import InputError, XunlianError
 from xunlian.recipe.corpus_reading import Reading as ReadingSettings
 from xunlian.recipe.settings import Corpus as CorpusSettings
 
@@ -67,6 +69,8 @@ def read_part(
     set_aside: SetAside = ignore,
     limits: Limits = LIMITS,
     options: ReadingSettings | None = None,
+    refused: Mapping[str, str] = MappingProxyType({}),
+    enter: Callable[[str], None] = ignore,
 ) -> Iterator[Passage]:
     """The documents of a part, in order, without the blank ones.
 
@@ -76,16 +80,20 @@ def read_part(
     Args:
         counts: what was left out is added here: 'empty_documents', 'broken_records',
             'broken_members' (of archives), 'broken_files', 'other_members' and 'other_records' (of
-            a kind that is not text); and 'replaced_characters', 'line_ends'.
+            a kind that is not text); and 'before_damage' (documents that stay of broken files),
+            'replaced_characters', 'line_ends'.
         advance: told the bytes read from the file itself.
         options: of the formats.
+        refused, enter: as `Reading` has them.
 
     Raises:
         InputError: something cannot be read, and is not to be skipped; or a setting is wrong.
+        Unsound: documents came already of a file or member of which none may stay. Begin again,
+            and name it in `refused`.
     """
     if settings.encoding != "auto":
         check_encoding(settings.encoding)
-    reading = Reading(settings, counts, advance, set_aside, limits)
+    reading = Reading(settings, counts, advance, set_aside, limits, refused, enter)
     source = part.source
     if source.url:
         need("fsspec", "remote")
@@ -115,17 +123,37 @@ def _guarded(
     """The passages of a file; where it breaks, and may, it is set aside and its document closed."""
     if entry.format == "pdf":
         need("pypdf", "web")
-    passage = None
+    passage, documents = None, 0
     try:
-        for passage in _read(entry, reading, part, options):
-            yield passage
+        if entry.name in reading.refused:
+            raise InputError(reading.refused[entry.name])
+        reading.enter(entry.name)
+        with _known_errors(entry.name):
+            for passage in _read(entry, reading, part, options):
+                documents += passage.last
+                yield passage
     except InputError as error:
-        if not reading.skips:
+        unsound = error.name if isinstance(error, Unsound) else ""
+        if not reading.skips or (unsound and (passage or unsound != entry.name)):
             raise
         reading.counts["broken_files"] += 1
-        reading.set_aside(entry.name, "", str(error))
         if passage and not passage.last:
+            documents += 1
             yield Passage("", False, True, "text", passage.id)
+        reading.counts["before_damage"] += documents
+        stay = f" {documents:,} documents before that stay." if documents else ""
+        reading.set_aside(entry.name, part.place if not entry.depth else "", f"{error}{stay}")
+
+
+@contextmanager
+def _known_errors(name: str) -> Iterator[None]:
+    """What a library raises that no reader expects is the file's fault all the same."""
+    try:
+        yield
+    except XunlianError:
+        raise
+    except Exception as error:
+        raise InputError(f"'{name}' cannot be read ({error!r}). Leave it out.") from error
 
 
 def _read(
@@ -135,6 +163,7 @@ def _read(
         case "zip" | "tar":
             for member in members(entry, reading):
                 yield from _guarded(member, reading, Part(part.source), options)
+                reading.enter(entry.name)  # whose it is what comes between two members
         case "html":
             yield from _page(entry, reading)
         case "warc":

@@ -2,11 +2,12 @@
 
 With `on_error = "stop"` the first broken file is an `InputError`. With "skip" whatever can be read
 goes on, and each thing left out (a record, a member of an archive, the rest of a file) is counted
-and told to `set_aside`, so that nothing is lost silently.
+and told to `set_aside`, so that nothing is lost silently. What came before the damage stays; but
+nothing stays of a file that was never sound (`Unsound`).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from xunlian.errors import InputError
@@ -16,6 +17,15 @@ Advance = Callable[[int], None]
 """Called with the bytes read from the file itself, for progress."""
 SetAside = Callable[[str, str, str], None]
 """Called with a file's name, the place in it ('' for all of it) and the reason, in words."""
+
+
+class Unsound(InputError):
+    """Nothing of a file or member may be used, also not what was read before this was known: it is
+    a bomb, or it changed meanwhile."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,10 @@ class Limits:
         free: unpacked bytes for which no ratio is asked.
         record: bytes of a line, a row or a field.
         page: bytes of a web page.
-        whole: bytes of what must be at hand as a whole: a PDF, or an archive within an archive.
+        whole: bytes of a PDF.
+        spooled: bytes of what is needed in any order but is packed, such as an archive within an
+            archive: they go to a temporary file.
+        pages: of a PDF.
     """
 
     ratio: int = 200
@@ -36,6 +49,8 @@ class Limits:
     record: int = 1 << 26
     page: int = 1 << 24
     whole: int = 1 << 28
+    spooled: int = 1 << 32
+    pages: int = 20_000
 
 
 LIMITS = Limits()
@@ -51,6 +66,8 @@ class Reading:
 
     Attributes:
         counts: what was left out or replaced is added here.
+        refused: files and members not to be read, by their names, and why.
+        enter: called with the name of each that is.
     """
 
     settings: CorpusSettings
@@ -58,6 +75,8 @@ class Reading:
     advance: Advance = ignore
     set_aside: SetAside = ignore
     limits: Limits = LIMITS
+    refused: Mapping[str, str] = field(default_factory=dict)
+    enter: Callable[[str], None] = ignore
 
     @property
     def skips(self) -> bool:

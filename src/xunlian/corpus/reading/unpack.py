@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 
 from xunlian.corpus.reading.sources import Source
-from xunlian.corpus.reading.trouble import LIMITS, Advance, Limits
+from xunlian.corpus.reading.trouble import LIMITS, Advance, Limits, Unsound
 from xunlian.errors import InputError
 
 BLOCK = 1 << 20
@@ -106,7 +106,7 @@ class Expansion:
     """Watches how many bytes come out of how many; stops a bomb.
 
     Raises:
-        InputError: more than `limits.ratio` for one, beyond the first `limits.free`.
+        Unsound: more than `limits.ratio` for one, beyond the first `limits.free`.
     """
 
     def __init__(self, name: str, limits: Limits, packed: int = 0) -> None:
@@ -116,10 +116,11 @@ class Expansion:
     def add(self, amount: int) -> None:
         self.made += amount
         if self.made > self.limits.free and self.made > self.limits.ratio * self.packed:
-            raise InputError(
+            raise Unsound(
+                self.name,
                 f"'{self.name}' unpacks to more than {self.limits.ratio} times its size "
                 f"({self.made:,} bytes of {self.packed:,}), as a zip bomb does. If it can be "
-                "trusted, unpack it before."
+                "trusted, unpack it before.",
             )
 
 
@@ -165,16 +166,21 @@ def read_raw(
 
 @contextmanager
 def watched(source: Source, stamp: tuple[int, str] | None = None) -> Iterator[None]:
-    """Raises InputError when the file cannot be read, or changes meanwhile or since `stamp`."""
+    """Raises InputError when the file cannot be read, and Unsound when it changed meanwhile or since
+    `stamp`, or is gone."""
     try:
         before = _stamp(source)
         if stamp and before and before != tuple(stamp):
             raise _changed(source)
         yield
-        if before and _stamp(source) != before:
-            raise _changed(source)
     except OSError as error:
         raise InputError(f"'{source.name}' cannot be read ({error.strerror or error}).") from error
+    try:
+        same = not before or _stamp(source) == before
+    except OSError:
+        same = False
+    if not same:
+        raise _changed(source)
 
 
 def _stamp(source: Source) -> tuple[int, str] | None:
@@ -184,9 +190,10 @@ def _stamp(source: Source) -> tuple[int, str] | None:
     return source.stamp()
 
 
-def _changed(source: Source) -> InputError:
-    return InputError(
-        f"'{source.name}' changed while it was being read. Prepare files that stay as they are."
+def _changed(source: Source) -> Unsound:
+    return Unsound(
+        source.name,
+        f"'{source.name}' changed while it was being read. Prepare files that stay as they are.",
     )
 
 
@@ -281,12 +288,21 @@ def as_file(blocks: Iterator[bytes]) -> io.BufferedReader:
 
 
 @contextmanager
-def spooled(blocks: Iterator[bytes]) -> Iterator[IO[bytes]]:
+def spooled(blocks: Iterator[bytes], name: str, limit: int) -> Iterator[IO[bytes]]:
     """Blocks as a file that can be read in any order: in memory, a large one in a nameless
-    temporary file."""
+    temporary file.
+
+    Raises:
+        InputError: it has more than `limit` bytes.
+    """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         for block in blocks:
             file.write(block)
+            if file.tell() > limit:
+                raise InputError(
+                    f"'{name}' has more than {limit:,} bytes unpacked, too many for a file that is "
+                    "read in any order. Unpack it before."
+                )
         file.seek(0)
         yield cast(IO[bytes], file)
 
