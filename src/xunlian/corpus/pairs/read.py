@@ -12,7 +12,7 @@ from xunlian.corpus.reading.parquet import read_parquet
 from xunlian.corpus.reading.records import Fields, Rows, read_csv, read_jsonl, read_tsv
 from xunlian.corpus.reading.sources import PAIR_FORMATS, Source, expand_source
 from xunlian.corpus.reading.tmx import Languages, read_tmx, tmx_languages
-from xunlian.corpus.reading.trouble import Advance, BrokenRecords, ignore
+from xunlian.corpus.reading.trouble import LIMITS, Advance, BrokenRecords, ignore
 from xunlian.corpus.reading.unpack import read_bytes, spooled, watched
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
@@ -143,7 +143,7 @@ def _read_rows(
 
 def _read_parquet(source: Source, fields: Fields, advance: Advance) -> Rows:
     if source.compression:
-        with spooled(read_bytes(source, advance)) as file:
+        with spooled(read_bytes(source, advance), source.name, LIMITS.spooled) as file:
             yield from read_parquet(file, source.name, fields, ignore, lists=True)
     else:
         with watched(source), source.open() as file:

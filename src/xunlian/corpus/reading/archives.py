@@ -84,11 +84,23 @@ def _zip(archive: Entry, reading: Reading) -> Iterator[Entry]:
                         _suspect(archive, name, "it is encrypted", reading)
                     elif member.external_attr >> 28 == 0o12:
                         _suspect(archive, name, "it is a link", reading)
+                    elif _is_bomb(member, reading):
+                        _suspect(archive, name, _swells(member), reading)
                     else:
                         blocks = _zip_blocks(opened, member, archive, expansion)
                         yield _entry(archive, name, blocks)
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError) as error:
         raise _damaged(archive, error) from error
+
+
+def _is_bomb(member: zipfile.ZipInfo, reading: Reading) -> bool:
+    """By the size it declares; it is never unpacked further."""
+    size, limits = member.file_size, reading.limits
+    return size > limits.free and size > limits.ratio * member.compress_size
+
+
+def _swells(member: zipfile.ZipInfo) -> str:
+    return f"it unpacks to {member.file_size:,} bytes of {member.compress_size:,}, a zip bomb"
 
 
 def _zip_blocks(
@@ -153,6 +165,8 @@ def _tar(archive: Entry, reading: Reading) -> Iterator[Entry]:
                     continue
                 if member.issym() or member.islnk():
                     _suspect(archive, name, "it is a link", reading)
+                elif member.isdev():
+                    _suspect(archive, name, "it is a device or a pipe", reading)
                 elif not member.isreg() or member.issparse():
                     reading.counts["other_members"] += 1
                 elif _is_wanted(name, archive, reading):

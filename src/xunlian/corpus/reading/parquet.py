@@ -1,14 +1,22 @@
-"""Fields out of the rows of .parquet and .arrow (.feather) files, read in batches of rows."""
+"""Fields out of the rows of .parquet and .arrow (.feather) files, read in batches of rows.
 
-from collections.abc import Iterator
+A small file of either may hold gigabytes: in pages that pack well, or in rows that all name one
+huge value (of a dictionary, or a view). What a Parquet file says of its columns is checked before
+anything is unpacked, a batch has fewer rows where the dictionary is large, and values that rows may
+share become Python texts one at a time. What the rows amount to is watched by who takes them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
 from xunlian.corpus.reading.records import Fields, Rows, check_fields
-from xunlian.corpus.reading.trouble import Advance
+from xunlian.corpus.reading.trouble import LIMITS, Advance, Limits
+from xunlian.corpus.reading.unpack import Expansion
 from xunlian.errors import InputError
 
 _ROWS = 256  # made into Python texts at once
+_BATCH = 1 << 28  # bytes that the rows of a batch may take when each has the largest value there is
 
 
 def read_parquet(
@@ -19,6 +27,7 @@ def read_parquet(
     size: int = 0,
     groups: tuple[int, int] | None = None,
     lists: bool = False,
+    limits: Limits = LIMITS,
 ) -> Rows:
     """Columns of each row.
 
@@ -26,6 +35,10 @@ def read_parquet(
         size: bytes of the file, told to `advance` as the rows are read.
         groups: the first of the row groups to read, and the one behind the last.
         lists: a column may hold lists of texts.
+
+    Raises:
+        InputError: damaged, no Parquet, or without such columns; a dictionary is too large.
+        Unsound: a bomb.
     """
     import pyarrow.parquet as pq
 
@@ -36,16 +49,68 @@ def read_parquet(
         _check_types(name, fields, table.schema_arrow, lists)
         wanted = list(fields.values())
         rows, told = max(1, table.metadata.num_rows), 0.0
+        chosen = range(*(groups or (0, table.num_row_groups)))
+        chunks = list(_chunks(table.metadata, chosen, wanted))
+        expansion = Expansion(name, limits, packed=sum(c.total_compressed_size for c in chunks))
+        expansion.add(sum(c.total_uncompressed_size for c in chunks))
+        largest = max((_dictionary_bytes(file, chunk) for chunk in chunks), default=0)
+        if largest > limits.whole:
+            raise InputError(
+                f"'{name}' has a dictionary of {largest:,} bytes, too many for the values of one "
+                "column. Write it without dictionaries."
+            )
         for batch in table.iter_batches(
-            batch_size=_ROWS,
+            batch_size=max(1, min(_ROWS, _BATCH // max(1, largest))),
             columns=wanted,
-            row_groups=None if groups is None else list(range(*groups)),
+            row_groups=list(chosen),
             use_threads=False,
         ):
             told += size * len(batch) / rows
             advance(int(told))
             told -= int(told)
             yield from _rows(batch, wanted)
+
+
+def _chunks(metadata: Any, groups: Iterable[int], wanted: Sequence[str]) -> Iterator[Any]:
+    """What the file says of each column chunk that is to be read."""
+    for number in groups:
+        group = metadata.row_group(number)
+        for i in range(group.num_columns):
+            column = group.column(i)
+            path = column.path_in_schema
+            if any(path == name or path.startswith(f"{name}.") for name in wanted):
+                yield column
+
+
+def _dictionary_bytes(file: IO[bytes], chunk: Any) -> int:
+    """The unpacked size of a chunk's dictionary, which is its first page; 0 without one.
+
+    That is what the page's own header says and the reader goes by: a structure of Thrift's compact
+    protocol that begins with the page's type and its unpacked size.
+    (https://parquet.apache.org/docs/file-format/data-pages)
+    """
+    starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
+    file.seek(min(start for start in starts if start))
+    head = file.read(16)
+    kind, at = _number(head, 0)
+    return _number(head, at)[0] if kind == _DICTIONARY_PAGE else 0
+
+
+_DICTIONARY_PAGE = 2
+_THRIFT_NUMBER = 0x15  # the field after the last one, an i32
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """(the 32-bit number in the field that begins at `at`, where the next one begins)."""
+    if data[at : at + 1] != bytes([_THRIFT_NUMBER]):
+        return -1, at
+    value = shift = 0
+    for at in range(at + 1, min(at + 6, len(data))):
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        if data[at] < 0x80:
+            break
+    return value >> 1 ^ -(value & 1), at + 1
 
 
 def row_groups(file: IO[bytes], name: str) -> list[tuple[int, int]]:
@@ -112,9 +177,18 @@ def _slices(batch: Any, wanted: list[str]) -> Rows:
 
 
 def _rows(batch: Any, wanted: list[str]) -> Rows:
-    columns = [_column(batch, field).to_pylist() for field in wanted]
+    columns = [_values(_column(batch, field)) for field in wanted]
     for texts in zip(*columns, strict=True):
         yield [text or "" for text in texts]
+
+
+def _values(column: Any) -> Iterable[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type) or pa.types.is_string_view(column.type):
+        return (value.as_py() for value in column)
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 @contextmanager

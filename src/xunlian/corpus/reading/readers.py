@@ -33,7 +33,7 @@ from xunlian.corpus.reading.trouble import (
     Unsound,
     ignore,
 )
-from xunlian.corpus.reading.unpack import watched, whole
+from xunlian.corpus.reading.unpack import Expansion, watched, whole
 from xunlian.corpus.reading.warc import read_warc
 from xunlian.errors import InputError, XunlianError
 from xunlian.recipe.corpus_reading import Reading as ReadingSettings
@@ -124,6 +124,7 @@ def _guarded(
     if entry.format == "pdf":
         need("pypdf", "web")
     passage, documents = None, 0
+    before = reading.counts["before_damage"]
     try:
         if entry.name in reading.refused:
             raise InputError(reading.refused[entry.name])
@@ -140,9 +141,12 @@ def _guarded(
         if passage and not passage.last:
             documents += 1
             yield Passage("", False, True, "text", passage.id)
-        reading.counts["before_damage"] += documents
-        stay = f" {documents:,} documents before that stay." if documents else ""
-        reading.set_aside(entry.name, part.place if not entry.depth else "", f"{error}{stay}")
+        stay = ""
+        if documents:
+            # Of a member that broke with its archive, they were counted there.
+            reading.counts["before_damage"] = before + documents
+            stay = f" The {documents:,} documents before that stay."
+        reading.set_aside(entry.name, "" if entry.depth else part.place, f"{error}{stay}")
 
 
 @contextmanager
@@ -216,7 +220,7 @@ def _pieces(entry: Entry, reading: Reading, part: Part, options: ReadingSettings
             return
         case "pdf":
             with random_access(entry, reading) as file:
-                yield from in_pieces(read_pdf(file, name))
+                yield from in_pieces(read_pdf(file, name, limits))
             return
     blocks = content(entry, reading)
     replaced = _Replaced(name, reading)
@@ -252,13 +256,26 @@ def _pieces(entry: Entry, reading: Reading, part: Part, options: ReadingSettings
 
 
 def _columns(entry: Entry, reading: Reading, part: Part) -> Rows:
-    fields = {"text_field": reading.settings.text_field}
+    fields, limits = {"text_field": reading.settings.text_field}, reading.limits
     cut = None if part.end is None else (part.begin, part.end)
-    read = read_parquet if entry.format == "parquet" else read_arrow
     with random_access(entry, reading) as file:
-        size = file.seek(0, 2) if entry.seekable else 0  # else told as the file was unpacked
+        size = file.seek(0, 2)
         file.seek(0)
-        yield from read(file, entry.name, fields, reading.advance, size, cut)
+        told = size if entry.seekable else 0  # else told as the file was unpacked
+        if entry.format == "parquet":
+            rows = read_parquet(
+                file, entry.name, fields, reading.advance, told, cut, limits=limits
+            )
+        else:
+            rows = read_arrow(file, entry.name, fields, reading.advance, told, cut)
+        expansion = Expansion(entry.name, limits, packed=size)
+        for number, (text,) in enumerate(rows, part.rows + 1):
+            expansion.add(1 + len(text))  # also rows of nothing are work
+            if len(text) > limits.record:
+                why = f"longer than {limits.record:,} characters"
+                reading.broken(entry.name, f"row {number:,}", why, "broken_records")
+            else:
+                yield [text]
 
 
 def _broken_records(entry: Entry, reading: Reading, part: Part) -> BrokenRecords:
