@@ -13,6 +13,7 @@ from xunlian.corpus.engines.engine import Engine, run_tasks
 from xunlian.corpus.engines.tasks import Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
 from xunlian.corpus.mixture import copies_of
+from xunlian.corpus.page_samples import page_samples
 from xunlian.corpus.read_tasks import chunk_name
 from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.sources import Source
@@ -25,6 +26,7 @@ from xunlian.corpus.work import key_of
 from xunlian.errors import InputError
 from xunlian.files import read_json
 from xunlian.recipe.settings import Corpus as CorpusSettings
+from xunlian.report.corpus_page import PageSample
 from xunlian.shards.corpus import FORMAT
 
 _READING = ("text_field", "documents", "encoding", "on_error", "reading")
@@ -184,6 +186,13 @@ class Job:
         for name in names:
             stages[DUPLICATES].add(self._tally(DUPLICATES, name))
         self.clusters = clusters(self.work, folder, names, before)
+
+    def pages(self) -> list[PageSample]:
+        """Some of the web pages, for the report."""
+        chunks = [(chunk.name, chunk.stages) for chunk in self.chunks if chunk.pages]
+        return page_samples(
+            self.work, chunks, self.corpus.privacy.mask if self.corpus.privacy else ()
+        )
 
     def survey(self, holdout: Holdout, sample_bytes: int) -> Survey:
         """What there is to train on, over all chunks."""

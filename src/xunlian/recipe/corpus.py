@@ -3,9 +3,9 @@ in the files beside this one.
 """
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from xunlian.recipe.corpus_clean import Clean
 from xunlian.recipe.corpus_dedup import Decontaminate, Deduplicate
@@ -16,12 +16,31 @@ from xunlian.recipe.corpus_reading import Reading
 from xunlian.recipe.table import Table
 
 
+class Origin(Table):
+    """A source that says where its text comes from."""
+
+    path: str = Field(description="File, folder, glob or URL.")
+    name: str = Field("", description="What to call it in the report.")
+    licence: str = Field("", description="Its licence, in place of `corpus.licence`.")
+    url: str = Field("", description="Where it is from.", pattern=r"^(https?://\S+)?$")
+
+
 class Ingredient(Table):
     """One of several sources that are mixed."""
 
     name: str = Field(description="What to call it in reports.")
     sources: tuple[str, ...] = Field(min_length=1, description="Files, folders or globs.")
     weight: float = Field(gt=0, description="Its share of the tokens, relative to the others.")
+    licence: str = Field("", description="Its licence, in place of `corpus.licence`.")
+    url: str = Field("", description="Where it is from.", pattern=r"^(https?://\S+)?$")
+
+
+# Told apart by their type, so that a mistake in a table is told as one of the table; tags are no
+# identifiers, and so no part of a key.
+_TextOrTable = Annotated[
+    Annotated[str, Tag("a text")] | Annotated[Origin, Tag("a table")],
+    Discriminator(lambda given: "a text" if isinstance(given, str) else "a table"),
+]
 
 
 class Corpus(Table):
@@ -31,19 +50,21 @@ class Corpus(Table):
         None,
         description="Corpus folder. Made by `xunlian prepare`, or on the way from `sources`.",
     )
-    sources: tuple[str, ...] = Field(
+    sources: tuple[_TextOrTable, ...] = Field(
         (),
         description="Files, folders, globs or URLs to prepare when `path` is not there yet: .txt, "
         ".md, .html, .warc, .jsonl, .csv, .tsv, .parquet, .arrow, .pdf, each also .gz, .zst, .bz2 "
         "or .xz, and .zip and .tar. `sample:NAME` is a text that ships with Xunlian. For pairs: "
         "aligned text files two by two (source, target, ...), or files with both sides: .tsv, "
-        ".csv, .jsonl, .parquet, .tmx.",
+        ".csv, .jsonl, .parquet, .tmx. A source with a licence of its own is written "
+        '{path = "wiki/*.gz", name = "Wikipedia", licence = "CC BY-SA 4.0", url = "https://..."}; '
+        "all but the path may be left out.",
     )
     mixture: tuple[Ingredient, ...] = Field(
         (),
         description="In place of `sources`: several, each with a name, its sources and a weight: "
         '{name = "wiki", sources = ["wiki/*.gz"], weight = 2}. A source that is small for its '
-        "weight is repeated.",
+        "weight is repeated. Each may also have a licence and a url.",
     )
     max_copies: float = Field(
         4.0,
@@ -63,7 +84,9 @@ class Corpus(Table):
         "there: 'https://ADDRESS BYTES SHA256' each, for the file of the same name.",
     )
     licence: str = Field(
-        "", description="Of the text, for the corpus's report: such as CC BY-SA 4.0."
+        "",
+        description="Of the text, for the corpus's card and report: such as CC BY-SA 4.0. It holds "
+        "for all sources that do not have their own.",
     )
     text_field: str = Field(
         "text", description="Field or column with the text (.jsonl, .csv, .tsv, .parquet, .arrow)."
@@ -121,6 +144,11 @@ class Corpus(Table):
         description="Count how often groups (gender, region, religion, age, occupation) occur and "
         "in whose company, for the corpus's report.",
     )
+
+    @property
+    def source_paths(self) -> tuple[str, ...]:
+        """What `sources` names: files, folders, globs and URLs."""
+        return tuple(one if isinstance(one, str) else one.path for one in self.sources)
 
     @property
     def names_text(self) -> bool:
