@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xunlian.console import progress
 from xunlian.corpus.columns import marker_path
+from xunlian.corpus.display import Display
 from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
 from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
 from xunlian.corpus.engines.tasks import Run, Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
 from xunlian.corpus.mixture import copies_of
+from xunlian.corpus.page_samples import page_samples
 from xunlian.corpus.read_tasks import chunk_name
 from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.sources import Source
@@ -24,6 +25,7 @@ from xunlian.corpus.work import key_of
 from xunlian.errors import InputError
 from xunlian.files import read_json
 from xunlian.recipe.settings import Corpus as CorpusSettings
+from xunlian.report.corpus_page import PageSample
 from xunlian.shards.corpus import FORMAT
 
 _READING = ("text_field", "documents", "encoding", "on_error", "reading")
@@ -35,6 +37,7 @@ class Chunk(NamedTuple):
     Attributes:
         group: the source of the mixture that it belongs to.
         pages: whether it may hold web pages.
+        size: bytes of its text, about.
         stages, keys: the names of the stages it went through, and the key of what came out.
     """
 
@@ -42,6 +45,7 @@ class Chunk(NamedTuple):
     group: str
     held_out: bool
     pages: bool
+    size: float
     stages: list[str]
     keys: list[str]
 
@@ -71,11 +75,10 @@ class Job:
         self.work, self.corpus, self.run, self.keep_text = work, corpus, run, keep_text
         trained = [(source, name, False) for name, files in train.items() for source in files]
         self.sources = [*trained, *((source, "", True) for source in val)]
-        self.size = sum(source.size for source, _, _ in self.sources)
+        self.display = Display()
         self.aside: list[tuple[str, str, str]] = []
         self.chunks: list[Chunk] = []
         self.places: dict[str, tuple[int, int]] = {}
-        self.characters = 0
         self.tallies: list[Tally] = []
         self.clusters: tuple[list[tuple[str, int]], list[list[str]]] = [], []
 
@@ -86,11 +89,11 @@ class Job:
         whole = self.keep_text or any(getattr(self.corpus, name) for name in droppers)
         settings = self.corpus.model_dump(mode="json")
         reading = {name: settings[name] for name in _READING} | {"whole": whole}
-        parts = [
-            (part, group, held_out)
-            for source, group, held_out in self.sources
-            for part in split_into_parts(source, self.corpus)
-        ]
+        parts, sizes = [], []
+        for source, group, held_out in self.sources:
+            its_parts = split_into_parts(source, self.corpus)
+            parts += [(part, group, held_out) for part in its_parts]
+            sizes += [source.size / len(its_parts)] * len(its_parts)
         keys = [key_of(FORMAT, part.plain(), part.source.stamp(), reading) for part, _, _ in parts]
         tasks = [
             Task(
@@ -105,12 +108,20 @@ class Job:
             )
             for number, (part, _, _) in enumerate(parts)
         ]
-        self._run("read", tasks, self.size)
+
+        def count(number: int) -> None:
+            marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
+            read = Tally.of(marker)
+            unread = read.changes["empty_documents"] + read.changes["broken_records"]
+            self.display.count("read", read.left + unread, unread)
+
+        self._run("read", tasks, sizes, count)
         for number, (part, group, held_out) in enumerate(parts):
             marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
             self.tallies.append(Tally.of(marker))
             self.aside += [(file, place, reason) for file, place, reason in marker["aside"]]
             pages = part.source.format in PAGE_FORMATS
+            size = self.tallies[-1].bytes / max(1, marker["chunks"])
             for i in range(marker["chunks"]):
                 stages = stages_of(self.corpus, held_out, pages)
                 keyed = key_of(keys[number], i)
@@ -120,13 +131,17 @@ class Job:
                     chain.append(keyed)
                 names = [stage.name for stage in stages]
                 self.chunks.append(
-                    Chunk(chunk_name(number, i), group, held_out, pages, names, chain)
+                    Chunk(chunk_name(number, i), group, held_out, pages, size, names, chain)
                 )
 
     def run_stages(self) -> dict[str, Tally]:
         """Bring every chunk through the stages; what each stage did, by its name."""
-        total = sum(tally.bytes for tally in self.tallies)
         settings = self.corpus.model_dump(mode="json")
+
+        def count(number: int) -> None:
+            for name in self.chunks[number].stages:
+                self._count(name, self.chunks[number].name)
+
         self._each(
             "clean",
             "run_stages",
@@ -136,7 +151,8 @@ class Job:
                 "held_out": chunk.held_out,
                 "pages": chunk.pages,
             },
-            total=total,
+            sizes=[chunk.size for chunk in self.chunks],
+            count=count,
         )
         tallies = {"read": Tally()}
         for tally in self.tallies:
@@ -157,10 +173,10 @@ class Job:
         folder = self.work / "signatures" / key
         folder.mkdir(parents=True, exist_ok=True)
         tallies = [self._tally(chunk.stages[-1], chunk.name) for chunk in train]
-        total = sum(tally.bytes for tally in tallies)
-        self._run("sign", sign_tasks(folder, names, before, settings), total)
+        tasks = sign_tasks(folder, names, before, settings)
+        self._run("sign", tasks, [tallies[task.arguments["number"]].bytes for task in tasks])
         for step, tasks in step_tasks(folder, len(names), settings):
-            self._run(f"duplicates: {step}", tasks, None)
+            self._run(f"duplicates: {step}", tasks)
         for chunk in train:
             chunk.keys.append(key_of(chunk.keys, key))
             chunk.stages.append(DUPLICATES)
@@ -178,11 +194,18 @@ class Job:
             )
             for number, chunk in enumerate(train)
         ]
-        self._run("drop copies", tasks, None)
+        self._run("drop copies", tasks, count=lambda number: self._count(DUPLICATES, names[number]))
         stages[DUPLICATES] = Tally()
         for name in names:
             stages[DUPLICATES].add(self._tally(DUPLICATES, name))
         self.clusters = clusters(self.work, folder, names, before)
+
+    def pages(self) -> list[PageSample]:
+        """Some of the web pages, for the report."""
+        chunks = [(chunk.name, chunk.stages) for chunk in self.chunks if chunk.pages]
+        return page_samples(
+            self.work, chunks, self.corpus.privacy.mask if self.corpus.privacy else ()
+        )
 
     def survey(self, holdout: Holdout, sample_bytes: int) -> Survey:
         """What there is to train on, over all chunks."""
@@ -206,6 +229,7 @@ class Job:
                 "sample_bytes": -(-sample_bytes * last[chunk.name].bytes // max(1, size)),
             },
             chunks=train,
+            sizes=[last[chunk.name].bytes for chunk in train],
         )
         found = Survey()
         for chunk in train:
@@ -222,7 +246,6 @@ class Job:
             blank = not sum(tally.bytes for tally in self.tallies)
             why = "nothing but blank documents" if blank else "the stages left nothing of it"
             raise InputError(f"{names} no text: {why}.")
-        self.characters = found.characters
         return found
 
     def encode(
@@ -247,7 +270,8 @@ class Job:
             }
 
         shared = {"tokenizer": str(tokenizer.resolve())}
-        self._each("encode", "encode_chunk", arguments, shared, total=self.characters)
+        sizes = [self._tally(self._stages(chunk)[-1], chunk.name).bytes for chunk in self.chunks]
+        self._each("encode", "encode_chunk", arguments, shared, sizes=sizes)
         seen = Encoded([], Counter(), Counter(), Counter())
         for chunk in self.chunks:
             marker = read_json(marker_path(self.work, "tokens", chunk.name))
@@ -293,7 +317,8 @@ class Job:
         arguments: Callable[[Chunk], dict[str, Any]],
         shared: Mapping[str, Any] | None = None,
         chunks: Sequence[Chunk] | None = None,
-        total: int | None = None,
+        sizes: Sequence[float] | None = None,
+        count: Callable[[int], None] | None = None,
     ) -> None:
         """A task for each chunk; its key stands for its arguments, but not for the `shared` ones,
         and for all that was done with the chunk before."""
@@ -305,16 +330,25 @@ class Job:
             own.pop("fingerprint", None)
             call = {**own, **(shared or {}), "chunk": chunk.name}
             tasks.append(Task(f"xunlian.corpus.chunk_tasks:{function}", call))
-        self._run(name, tasks, total)
+        self._run(name, tasks, sizes, count)
 
-    def _run(self, name: str, tasks: Sequence[Task], total: int | None) -> None:
+    def _run(
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        sizes: Sequence[float] | None = None,
+        count: Callable[[int], None] | None = None,
+    ) -> None:
+        """Carry the tasks out. `sizes` are theirs in bytes, where they tell of them; `count` is
+        called with the number of each that is done."""
         work = str(self.work.resolve())
         calls = [Task(task.function, {**task.arguments, "work": work}) for task in tasks]
-        with progress() as bar:
-            shown = bar.add_task(name, total=total)
+        with self.display.step(name, len(tasks), sizes) as step:
+            for number, _ in self.run(calls, step.told):
+                step.done(number)
+                if count:
+                    count(number)
 
-            def told(amount: int) -> None:
-                bar.advance(shown, amount)
-
-            for _ in self.run(calls, told):
-                pass
+    def _count(self, stage: str, chunk: str) -> None:
+        tally = self._tally(stage, chunk)
+        self.display.count(stage, tally.pieces, sum(tally.dropped.values()))

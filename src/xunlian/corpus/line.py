@@ -75,13 +75,14 @@ def run_line(
             for stage in todo
         ]
         for rows in read_rows(work, ["read", *(stage.name for stage in stages[:done])], chunk):
-            told(sum(len(text) for text in rows["text"] if text is not None))
+            before = tallies[0].bytes
             line = zip(writers, functions, tallies, guards, strict=True)
             for writer, function, tally, guard in line:
                 changed = change(rows, function, tally, guard)
                 writer.write(changed)
                 rows = apply(rows, changed)
                 tally.leaves(rows)
+            told(tallies[0].bytes - before)
     for stage, key, tally in zip(todo, keys[done:], tallies, strict=True):
         mark_done(work, stage.name, chunk, key, tally.plain())
 
