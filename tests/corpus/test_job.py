@@ -246,23 +246,6 @@ def test_a_marker_goes_before_its_file_is_written_anew(tmp_path: Path) -> None:
     assert not is_done(tmp_path, "tokens", "0", "old")
 
 
-def test_a_document_that_takes_too_long_is_set_aside_and_the_others_are_not(monkeypatch) -> None:
-    from xunlian.corpus import line
-
-    def slow(rows):
-        for text in rows["text"]:
-            while text == "five":
-                pass
-        return bad(rows)
-
-    monkeypatch.setattr(line, "SECONDS", 0.2)
-    tally = Tally()
-    changed = line.change(ROWS, slow, tally)
-    assert changed["dropped"] == [None, "bad", None, "bad", None, "too_slow"]
-    assert changed["n"] == [3, 7, 5, 9, 4, None]
-    assert tally.examples["too_slow"] == [("d", "five")]
-
-
 def test_tallies_of_parts_add_up() -> None:
     first, second = Tally(), Tally()
     for tally, texts in ((first, "ab"), (second, "cde")):

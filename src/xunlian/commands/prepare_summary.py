@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from xunlian.console import say, warn
-from xunlian.corpus.guard import UNABLE
 
 if TYPE_CHECKING:
     from xunlian.shards.corpus import Corpus
@@ -11,6 +10,8 @@ if TYPE_CHECKING:
 
 def summarize(corpus: "Corpus") -> None:
     """Say how much there is of what, what was left out, and what comes next."""
+    from xunlian.corpus.guard import UNABLE
+
     train, val = corpus.split_card("train"), corpus.split_card("val")
     card = corpus.card
     dropped = card["dropped"]

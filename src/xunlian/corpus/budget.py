@@ -14,7 +14,6 @@ from types import FrameType
 
 SECONDS = 10.0
 """For a piece of a document, of at most 262,144 characters, in one stage."""
-_AGAIN = 0.5  # seconds until the next try, where a library has caught the first TooSlow
 
 
 class TooSlow(BaseException):
@@ -33,7 +32,7 @@ def time_budget(seconds: float) -> Iterator[None]:
         raise TooSlow
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN)
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)  # again, if it was caught
     signal.setitimer(signal.ITIMER_VIRTUAL, 3 * seconds)  # SIGVTALRM ends the process
     try:
         yield

@@ -94,7 +94,7 @@ class Job:
             its_parts = split_into_parts(source, self.corpus)
             parts += [(part, group, held_out) for part in its_parts]
             sizes += [source.size / len(its_parts)] * len(its_parts)
-        keys = [key_of(FORMAT, part.plain(), part.source.stamp(), reading) for part, _, _ in parts]
+        keys = [key_of(FORMAT, part.plain(), _stamp(part.source), reading) for part, _, _ in parts]
         tasks = [
             Task(
                 "xunlian.corpus.read_tasks:read_part_into_chunks",
@@ -244,6 +244,8 @@ class Job:
             sources = [source for source, _, held_out in self.sources if not held_out]
             names = f"'{sources[0].name}' has" if len(sources) == 1 else "The files have"
             blank = not sum(tally.bytes for tally in self.tallies)
+            if blank and self.aside:
+                raise InputError(f"{names} no text that can be read: {self.aside[0][2]}")
             why = "nothing but blank documents" if blank else "the stages left nothing of it"
             raise InputError(f"{names} no text: {why}.")
         return found
@@ -352,3 +354,10 @@ class Job:
     def _count(self, stage: str, chunk: str) -> None:
         tally = self._tally(stage, chunk)
         self.display.count(stage, tally.pieces, sum(tally.dropped.values()))
+
+
+def _stamp(source: Source) -> tuple[int, str] | None:
+    try:
+        return source.stamp()
+    except (OSError, InputError):
+        return None  # it is gone; reading it will say so

@@ -5,6 +5,7 @@ next task when it has done one; it sends messages of progress, then the result. 
 is a process of its own: what dies there, or takes all memory, leaves the job alive.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -114,6 +115,8 @@ def main() -> None:
     # Ctrl-C is the parent's business; when it goes, our input ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
+    # What libraries log about broken files is told as the reason to leave them out.
+    logging.getLogger().addHandler(logging.NullHandler())
     # Whatever a library prints must not get into the messages.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

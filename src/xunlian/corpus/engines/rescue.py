@@ -8,10 +8,11 @@ too, the trail names the culprit to the next one, which sets it aside, or stops.
 
 import secrets
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from xunlian.corpus.engines.tasks import Died, Run, Task, Told
-from xunlian.errors import XunlianError
+from xunlian.errors import InputError
 
 MOST_DEATHS = 50
 """Of one task. With so many culprits in one chunk of text, something else is wrong."""
@@ -23,8 +24,9 @@ def run_all(
     """(number of the task, its result), as they are done.
 
     Raises:
-        InputError: what a task says is wrong with the input.
-        XunlianError: a task cannot be done, with the reason.
+        InputError: what a task says is wrong with the input; or its process dies each time, and
+            nothing can be left out of it.
+        XunlianError: as the tasks.
     """
     died: dict[int, Died] = {}
     for number, result in run(tasks, told):
@@ -36,7 +38,7 @@ def run_all(
     starts = {number: secrets.token_hex(8) for number in died}
     deaths = dict.fromkeys(died, 0)
     while died:
-        numbers = list(died)
+        numbers = sorted(died)
         again = [_careful(tasks[n], starts[n], died[n]) for n in numbers]
         for place, result in run_again(again, lambda _: None):  # whose bytes were told before
             number = numbers[place]
@@ -49,10 +51,10 @@ def run_all(
             if not result.blamed:
                 starts[number] = secrets.token_hex(8)
             if deaths[number] > MOST_DEATHS or not tasks[number].can_be_careful:
-                raise XunlianError(
-                    f"A worker process ended ({result.how}) each time at the same task, "
-                    f"{_name(tasks[number])}. What is done stays: start again to go on; if it was "
-                    "for want of memory, with fewer processes (--workers 1)."
+                raise InputError(
+                    f"A worker process ended ({result.how}) each time at {_name(tasks[number])}. "
+                    "If it was for want of memory, start again with fewer processes (--workers 1); "
+                    "else leave that file out. What is done stays."
                 )
 
 
@@ -65,4 +67,11 @@ def _careful(task: Task, start: str, died: Died) -> Task:
 
 def _name(task: Task) -> str:
     function = task.function.split(":")[1]
-    return f"{function} of chunk {task.arguments['chunk']}" if "chunk" in task.arguments else function
+    if "part" in task.arguments:
+        return f"'{task.arguments['part']['source']['name']}' ({function})"
+    if "chunk" not in task.arguments:
+        return function
+    from xunlian.corpus.columns import read_columns
+
+    first = next(read_columns(Path(task.arguments["work"]), "read", task.arguments["chunk"]))
+    return f"the text from '{first['id'][0]}' on ({function})"

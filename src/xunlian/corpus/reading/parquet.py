@@ -16,6 +16,8 @@ from xunlian.corpus.reading.unpack import Expansion
 from xunlian.errors import InputError
 
 _ROWS = 256  # made into Python texts at once
+ROW = 16
+"""Bytes for which a row counts beside its text: billions of empty rows are a bomb, too."""
 _BATCH = 1 << 28  # bytes that the rows of a batch may take when each has the largest value there is
 
 
@@ -52,7 +54,7 @@ def read_parquet(
         chosen = range(*(groups or (0, table.num_row_groups)))
         chunks = list(_chunks(table.metadata, chosen, wanted))
         expansion = Expansion(name, limits, packed=sum(c.total_compressed_size for c in chunks))
-        expansion.add(sum(c.total_uncompressed_size for c in chunks))
+        expansion.add(sum(c.total_uncompressed_size + ROW * c.num_values for c in chunks))
         largest = max((_dictionary_bytes(file, chunk) for chunk in chunks), default=0)
         if largest > limits.whole:
             raise InputError(

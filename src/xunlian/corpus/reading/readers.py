@@ -17,7 +17,7 @@ from xunlian.corpus.reading.archives import Entry, content, members, random_acce
 from xunlian.corpus.reading.decode import check_encoding, decode
 from xunlian.corpus.reading.markdown import plain, without_front_matter
 from xunlian.corpus.reading.pages import decode_page
-from xunlian.corpus.reading.parquet import read_arrow, read_parquet
+from xunlian.corpus.reading.parquet import ROW, read_arrow, read_parquet
 from xunlian.corpus.reading.parts import Part, part_blocks
 from xunlian.corpus.reading.pdf import read_pdf
 from xunlian.corpus.reading.records import Rows, read_csv, read_jsonl, read_tsv
@@ -270,7 +270,7 @@ def _columns(entry: Entry, reading: Reading, part: Part) -> Rows:
             rows = read_arrow(file, entry.name, fields, reading.advance, told, cut)
         expansion = Expansion(entry.name, limits, packed=size)
         for number, (text,) in enumerate(rows, part.rows + 1):
-            expansion.add(1 + len(text))  # also rows of nothing are work
+            expansion.add(ROW + len(text))
             if len(text) > limits.record:
                 why = f"longer than {limits.record:,} characters"
                 reading.broken(entry.name, f"row {number:,}", why, "broken_records")

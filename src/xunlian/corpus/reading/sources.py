@@ -1,10 +1,11 @@
 """Which files the user means: files, folders, globs and URLs, and how each is read."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from xunlian.corpus.reading import remote
 from xunlian.errors import InputError, did_you_mean
@@ -64,11 +65,17 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes; 0 where a server does not tell."""
-        return self.stamp()[0]
+        """Bytes; 0 where a server does not tell, or nothing is there any more."""
+        try:
+            return self.stamp()[0]
+        except (OSError, InputError):
+            return 0
 
     def stamp(self) -> tuple[int, str]:
-        """(bytes, what else changes with the content: a time or a tag), compared around a reading.
+        """(bytes, what else changes with the content: times or a tag), compared around a reading.
+
+        The time at which the file was written can be set back, as copying tools do; the one at
+        which the system last changed anything of it cannot.
 
         Raises:
             OSError: it is not there.
@@ -76,7 +83,7 @@ class Source:
         if self.url:
             return remote.stamp(self.url)
         stat = self.path.stat()
-        return stat.st_size, str(stat.st_mtime_ns)
+        return stat.st_size, f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
 
     def open(self) -> IO[bytes]:
         """Raises OSError when it is not there."""
@@ -113,7 +120,7 @@ def expand_source(given: str, formats: Formats) -> Iterator[Source]:
         return
     path = Path(resolve_source(given))
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _known(p, path, formats) and p.is_file())
+        files = sorted(p for p in _walk(path) if _known(p, path, formats) and p.is_file())
         if not files:
             raise InputError(f"Folder '{given}' has no readable file. {_readable(formats)}")
         yield from (_source(p, str(p), formats) for p in files)
@@ -131,6 +138,19 @@ def expand_source(given: str, formats: Formats) -> Iterator[Source]:
         yield from (_source(p, str(p), formats) for p in files)
     else:
         raise InputError(f"No file or folder '{given}'.{_near(path)}")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All in a folder and in those in it; links to folders are not followed."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(
+            f"Folder '{error.filename}' cannot be read ({error.strerror}). Change its permissions, "
+            "or leave it out."
+        )
+
+    for name, _, files in os.walk(folder, onerror=refuse):
+        yield from (Path(name, file) for file in files)
 
 
 def _expand_url(given: str, formats: Formats) -> Iterator[Source]:
