@@ -86,7 +86,8 @@ def _run(verb: str, rest: list[str]) -> int:
         sys.stdout.flush()
         return status
     except XunlianError as error:
-        sys.stderr.write(f"xunlian {verb}: {error}\n")
+        line = " ".join(str(error).splitlines())  # a file may have a line feed in its name
+        sys.stderr.write(f"xunlian {verb}: {line}\n")
         return error.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted.\n")

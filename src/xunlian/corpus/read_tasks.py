@@ -61,7 +61,9 @@ def read_part_into_chunks(
         trail = None
         if suspicion:
             trail = stack.enter_context(Trail(folder / "trails" / name, suspicion))
-        refused = {file: _fatal(file, how) for file, how in (trail.culprits if trail else {}).items()}
+        refused = {
+            file: _fatal(file, how) for file, how in (trail.culprits if trail else {}).items()
+        }
         if refused and corpus.on_error == "stop":
             place = f" ({where.place})" if where.place else ""
             raise InputError(

@@ -45,7 +45,7 @@ class Trail:
                 )
             self.culprits[notes[-1]] = suspicion["how"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "wb", buffering=0)
+        path.write_bytes(b"")
         self._write(suspicion["start"])
         for culprit in self.culprits.items():
             self._write(culprit)
@@ -55,7 +55,8 @@ class Trail:
         self._write(place)
 
     def _write(self, note: Any) -> None:
-        self._file.write(orjson.dumps(note) + b"\n")
+        with open(self._path, "ab") as file:
+            file.write(orjson.dumps(note) + b"\n")
 
     def __enter__(self) -> "Trail":
         return self
@@ -66,7 +67,6 @@ class Trail:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
         self._path.unlink(missing_ok=True)
 
 

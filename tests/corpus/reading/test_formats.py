@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -138,6 +139,46 @@ def test_a_pdf_without_its_library_names_the_extra(
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
     with pytest.raises(InputError, match=r'pip install "xunlian\[web\]"'):
         read(tmp_path, on_error="skip")
+
+
+class Pages:
+    """Stands in for pypdf: pages with a text each, or one that never ends."""
+
+    is_encrypted = False
+
+    def __init__(self, file) -> None:
+        self.pages = [self] * int(file.read())
+
+    def extract_text(self) -> str:
+        while len(self.pages) == 1:
+            try:
+                while True:
+                    pass
+            except Exception:  # as pypdf has it in many places
+                pass
+        return "text"
+
+
+def test_a_pdf_has_limits_of_pages_text_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xunlian.corpus.reading.pdf.SECONDS", 0.3)
+    monkeypatch.setitem(sys.modules, "pypdf", SimpleNamespace(PdfReader=Pages))
+    path = tmp_path / "a.pdf"
+    path.write_text("3")
+    assert read(path).texts == ["text\n\ntext\n\ntext"]
+    with pytest.raises(InputError, match=r"has 3 pages, more than 2\. Leave it out"):
+        read(path, limits=Limits(pages=2))
+    with pytest.raises(InputError, match="more than 10 characters"):
+        read(path, limits=Limits(record=10))
+    with pytest.raises(InputError, match="has 1 bytes, more than 0"):
+        read(path, limits=Limits(whole=0))
+    monkeypatch.setattr("xunlian.corpus.reading.pdf._BEGIN", -1.0)
+    with pytest.raises(InputError, match="takes too long"):
+        read(path)
+    path.write_text("1")
+    with pytest.raises(InputError, match="a page that takes more than"):
+        read(path)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])

@@ -106,13 +106,12 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     """(the 32-bit number in the field that begins at `at`, where the next one begins)."""
     if data[at : at + 1] != bytes([_THRIFT_NUMBER]):
         return -1, at
-    value = shift = 0
-    for at in range(at + 1, min(at + 6, len(data))):
-        value |= (data[at] & 0x7F) << shift
-        shift += 7
-        if data[at] < 0x80:
-            break
-    return value >> 1 ^ -(value & 1), at + 1
+    value = 0
+    for i, byte in enumerate(data[at + 1 : at + 6]):
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value >> 1 ^ -(value & 1), at + 2 + i
+    return -1, at
 
 
 def row_groups(file: IO[bytes], name: str) -> list[tuple[int, int]]:

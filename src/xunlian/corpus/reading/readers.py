@@ -263,9 +263,7 @@ def _columns(entry: Entry, reading: Reading, part: Part) -> Rows:
         file.seek(0)
         told = size if entry.seekable else 0  # else told as the file was unpacked
         if entry.format == "parquet":
-            rows = read_parquet(
-                file, entry.name, fields, reading.advance, told, cut, limits=limits
-            )
+            rows = read_parquet(file, entry.name, fields, reading.advance, told, cut, limits=limits)
         else:
             rows = read_arrow(file, entry.name, fields, reading.advance, told, cut)
         expansion = Expansion(entry.name, limits, packed=size)

@@ -166,8 +166,8 @@ def read_raw(
 
 @contextmanager
 def watched(source: Source, stamp: tuple[int, str] | None = None) -> Iterator[None]:
-    """Raises InputError when the file cannot be read, and Unsound when it changed meanwhile or since
-    `stamp`, or is gone."""
+    """Raises InputError when the file cannot be read, and Unsound when it changed meanwhile or
+    since `stamp`, or is gone."""
     try:
         before = _stamp(source)
         if stamp and before and before != tuple(stamp):
