@@ -121,9 +121,11 @@ def test_the_figures_are_of_texts_that_were_not_learned_from() -> None:
 
 
 def test_a_repeated_text_is_not_measured_by() -> None:
-    good = documents("good", "en", 1, 21)
-    trained = train_quality(good * 5, documents("bad", "en", 2, 100))
-    assert trained.documents == (105, 100) and trained.held_out == (0, 20)
+    good, bad = documents("good", "en", 1, 31), documents("bad", "en", 2, 100)
+    trained = train_quality([*good[:21] * 5, *good[21:]], bad)  # of these, each fifth stands once
+    assert trained.documents == (115, 100) and trained.held_out == (2, 20)
+    with pytest.raises(InputError, match="no good example to measure by"):
+        train_quality(good[:21] * 5, bad)
 
 
 def test_thresholds_trade_what_is_kept_for_what_is_dropped() -> None:

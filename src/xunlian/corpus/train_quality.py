@@ -61,14 +61,20 @@ def train_quality(good: Iterable[str], bad: Iterable[str]) -> Trained:
     """Train on documents of both kinds, in bounded memory.
 
     Raises:
-        InputError: there are fewer than ten examples of a kind, or most of one are the same
-            texts as of the other.
+        InputError: there are fewer than ten examples of a kind, or none to measure by, or most of
+            one kind are the same texts as of the other.
     """
     kinds = [_divided(texts) for texts in (good, bad)]
     learned, measured = [kind[0] for kind in kinds], [kind[1] for kind in kinds]
     same = len(set(learned[0]) & set(learned[1]))
     if 2 * same > min(map(len, learned)):
         raise InputError(f"{same:,} texts are both good and bad examples. Give each in one only.")
+    for kind, texts in zip(("good", "bad"), measured, strict=True):
+        if not texts:
+            raise InputError(
+                f"There is no {kind} example to measure by: every fifth is held out, and these are "
+                "none, or copies of others. Give more."
+            )
     first = train_classifier(*learned)
     scores = [np.sort(first.score(texts)) for texts in measured]
     return Trained(

@@ -40,6 +40,18 @@ def only(result: tuple[list[str], list[str | None]]) -> tuple[str, str | None]:
     return result[0][0], result[1][0]
 
 
+@pytest.mark.parametrize("kind", ["h1", "h2", "h5"])
+def test_a_long_heading_close_above_the_text_is_its_title(extract, kind: str) -> None:
+    # As on the pages of societies and offices, whose <title> is the site's.
+    body = (
+        "<main><h3>首页 - 动态</h3><{0}>二〇一九年人文地理学术年会在重庆举行</{0}>"
+        "<div>发布时间：2019-05-18 来源：学会</div><p>{1}</p><p>{1}完。</p></main>"
+    )
+    text, _ = only(extract([page(body.format(kind, CHINESE), "动态 - 学会官网")]))
+    assert text.split("\n")[0] == "二〇一九年人文地理学术年会在重庆举行"
+    assert "首页" not in text and "发布时间" not in text
+
+
 def test_the_article_stays_and_the_site_goes(extract) -> None:
     text, reason = only(
         extract(
