@@ -88,7 +88,7 @@ def test_the_counts_are_those_of_the_card(tmp_path: Path, monkeypatch, workers, 
         )
     displays: list[Display] = []
     monkeypatch.setattr(
-        "xunlian.corpus.job.Display", lambda: displays.append(Display()) or displays[0]
+        "xunlian.corpus.runner.Display", lambda: displays.append(Display()) or displays[0]
     )
     corpus = build_corpus(
         Corpus(
