@@ -1,21 +1,21 @@
 """A job: the sources, the chunks they are read into, and what is done with each by tasks."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xunlian.corpus.columns import marker_path
-from xunlian.corpus.display import Display
 from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
 from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
 from xunlian.corpus.engines.tasks import Run, Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
-from xunlian.corpus.mixture import copies_of
+from xunlian.corpus.mixture import mixed
 from xunlian.corpus.page_samples import page_samples
 from xunlian.corpus.read_tasks import chunk_name
 from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.sources import Source
+from xunlian.corpus.runner import Chunk, Runner
 from xunlian.corpus.sample import Excerpt
 from xunlian.corpus.split import Holdout
 from xunlian.corpus.stage_list import PAGE_FORMATS, stages_of
@@ -29,25 +29,6 @@ from xunlian.report.corpus_page import PageSample
 from xunlian.shards.corpus import FORMAT
 
 _READING = ("text_field", "documents", "encoding", "on_error", "reading")
-
-
-class Chunk(NamedTuple):
-    """A bounded amount of the documents of one source.
-
-    Attributes:
-        group: the source of the mixture that it belongs to.
-        pages: whether it may hold web pages.
-        size: bytes of its text, about.
-        stages, keys: the names of the stages it went through, and the key of what came out.
-    """
-
-    name: str
-    group: str
-    held_out: bool
-    pages: bool
-    size: float
-    stages: list[str]
-    keys: list[str]
 
 
 class Encoded(NamedTuple):
@@ -72,10 +53,10 @@ class Job:
         run: Run,
         keep_text: bool,
     ) -> None:
-        self.work, self.corpus, self.run, self.keep_text = work, corpus, run, keep_text
+        self.work, self.corpus, self.keep_text = work, corpus, keep_text
         trained = [(source, name, False) for name, files in train.items() for source in files]
         self.sources = [*trained, *((source, "", True) for source in val)]
-        self.display = Display()
+        self.runner = Runner(work, run)
         self.aside: list[tuple[str, str, str]] = []
         self.chunks: list[Chunk] = []
         self.places: dict[str, tuple[int, int]] = {}
@@ -113,9 +94,9 @@ class Job:
             marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
             read = Tally.of(marker)
             unread = read.changes["empty_documents"] + read.changes["broken_records"]
-            self.display.count("read", read.left + unread, unread)
+            self.runner.display.count("read", read.left + unread, unread)
 
-        self._run("read", tasks, sizes, count)
+        self.runner.run("read", tasks, sizes, count)
         for number, (part, group, held_out) in enumerate(parts):
             marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
             self.tallies.append(Tally.of(marker))
@@ -140,11 +121,12 @@ class Job:
 
         def count(number: int) -> None:
             for name in self.chunks[number].stages:
-                self._count(name, self.chunks[number].name)
+                self.runner.count(name, self.chunks[number].name)
 
-        self._each(
+        self.runner.each(
             "clean",
             "run_stages",
+            self.chunks,
             lambda chunk: {
                 "settings": settings,
                 "keys": chunk.keys,
@@ -159,7 +141,7 @@ class Job:
             tallies["read"].add(tally)
         for chunk in self.chunks:
             for name in chunk.stages:
-                tallies.setdefault(name, Tally()).add(self._tally(name, chunk.name))
+                tallies.setdefault(name, Tally()).add(self.runner.tally(name, chunk.name))
         return tallies
 
     def deduplicate(self, stages: dict[str, Tally]) -> None:
@@ -168,15 +150,15 @@ class Job:
         if not settings:
             return
         train = [chunk for chunk in self.chunks if not chunk.held_out]
-        names, before = [chunk.name for chunk in train], [self._stages(chunk) for chunk in train]
+        names, before = [chunk.name for chunk in train], [chunk.all_stages() for chunk in train]
         key = key_of(settings.model_dump(mode="json"), [chunk.keys for chunk in train])
         folder = self.work / "signatures" / key
         folder.mkdir(parents=True, exist_ok=True)
-        tallies = [self._tally(chunk.stages[-1], chunk.name) for chunk in train]
+        tallies = [self.runner.tally(chunk.stages[-1], chunk.name) for chunk in train]
         tasks = sign_tasks(folder, names, before, settings)
-        self._run("sign", tasks, [tallies[task.arguments["number"]].bytes for task in tasks])
+        self.runner.run("sign", tasks, [tallies[task.arguments["number"]].bytes for task in tasks])
         for step, tasks in step_tasks(folder, len(names), settings):
-            self._run(f"duplicates: {step}", tasks)
+            self.runner.run(f"duplicates: {step}", tasks)
         for chunk in train:
             chunk.keys.append(key_of(chunk.keys, key))
             chunk.stages.append(DUPLICATES)
@@ -194,10 +176,12 @@ class Job:
             )
             for number, chunk in enumerate(train)
         ]
-        self._run("drop copies", tasks, count=lambda number: self._count(DUPLICATES, names[number]))
+        self.runner.run(
+            "drop copies", tasks, count=lambda number: self.runner.count(DUPLICATES, names[number])
+        )
         stages[DUPLICATES] = Tally()
         for name in names:
-            stages[DUPLICATES].add(self._tally(DUPLICATES, name))
+            stages[DUPLICATES].add(self.runner.tally(DUPLICATES, name))
         self.clusters = clusters(self.work, folder, names, before)
 
     def pages(self) -> list[PageSample]:
@@ -210,7 +194,9 @@ class Job:
     def survey(self, holdout: Holdout, sample_bytes: int) -> Survey:
         """What there is to train on, over all chunks."""
         train = [chunk for chunk in self.chunks if not chunk.held_out]
-        last = {chunk.name: self._tally(self._stages(chunk)[-1], chunk.name) for chunk in train}
+        last = {
+            chunk.name: self.runner.tally(chunk.all_stages()[-1], chunk.name) for chunk in train
+        }
         size = sum(tally.bytes for tally in last.values())
         before = offset = 0
         for chunk in train:
@@ -218,17 +204,17 @@ class Job:
             tally = last[chunk.name]
             offset = tally.open + (0 if tally.left else offset if tally.open else 0)
             before += tally.left
-        self._each(
+        self.runner.each(
             "count",
             "survey_chunk",
+            train,
             lambda chunk: {
-                "stages": self._stages(chunk),
+                "stages": chunk.all_stages(),
                 "fraction": str(holdout.fraction),
                 "before": self.places[chunk.name][0],
                 "offset": self.places[chunk.name][1],
                 "sample_bytes": -(-sample_bytes * last[chunk.name].bytes // max(1, size)),
             },
-            chunks=train,
             sizes=[last[chunk.name].bytes for chunk in train],
         )
         found = Survey()
@@ -262,7 +248,7 @@ class Job:
                 split |= {"fraction": str(holdout.fraction), "cuts": cuts}
                 split |= {"before": before, "offset": offset}
             return {
-                "stages": self._stages(chunk),
+                "stages": chunk.all_stages(),
                 "dtype": dtype,
                 "split": split,
                 "val_sample_bytes": FERTILITY_BYTES // len(self.chunks),
@@ -272,8 +258,10 @@ class Job:
             }
 
         shared = {"tokenizer": str(tokenizer.resolve())}
-        sizes = [self._tally(self._stages(chunk)[-1], chunk.name).bytes for chunk in self.chunks]
-        self._each("encode", "encode_chunk", arguments, shared, sizes=sizes)
+        sizes = [
+            self.runner.tally(chunk.all_stages()[-1], chunk.name).bytes for chunk in self.chunks
+        ]
+        self.runner.each("encode", "encode_chunk", self.chunks, arguments, shared, sizes)
         seen = Encoded([], Counter(), Counter(), Counter())
         for chunk in self.chunks:
             marker = read_json(marker_path(self.work, "tokens", chunk.name))
@@ -287,73 +275,13 @@ class Job:
         """(how often each chunk is written, what the card says of each source of the mixture)."""
         if not self.corpus.mixture:
             return {}, {}
-        weights = {item.name: item.weight for item in self.corpus.mixture}
-        tokens = dict.fromkeys(weights, 0)
+        tokens = dict.fromkeys((item.name for item in self.corpus.mixture), 0)
         train = [chunk for chunk in self.chunks if not chunk.held_out]
         for chunk in train:
             counts = read_json(marker_path(self.work, "tokens", chunk.name))["splits"]["train"]
             tokens[chunk.group] += counts.get("tokens", 0)
-        copies = copies_of(tokens, weights, self.corpus.max_copies)
-        total = sum(tokens[name] * copies[name] for name in weights)
-        told = {
-            name: {
-                "weight": weights[name],
-                "tokens": tokens[name],
-                "copies": round(copies[name], 4),
-                "share": round(tokens[name] * copies[name] / total, 4),
-            }
-            for name in weights
-        }
+        copies, told = mixed(tokens, self.corpus.mixture, self.corpus.max_copies)
         return {chunk.name: copies[chunk.group] for chunk in train}, told
-
-    def _stages(self, chunk: Chunk) -> list[str]:
-        return ["read", *chunk.stages]
-
-    def _tally(self, stage: str, chunk: str) -> Tally:
-        return Tally.of(read_json(marker_path(self.work, stage, chunk)))
-
-    def _each(
-        self,
-        name: str,
-        function: str,
-        arguments: Callable[[Chunk], dict[str, Any]],
-        shared: Mapping[str, Any] | None = None,
-        chunks: Sequence[Chunk] | None = None,
-        sizes: Sequence[float] | None = None,
-        count: Callable[[int], None] | None = None,
-    ) -> None:
-        """A task for each chunk; its key stands for its arguments, but not for the `shared` ones,
-        and for all that was done with the chunk before."""
-        tasks = []
-        for chunk in self.chunks if chunks is None else chunks:
-            own = arguments(chunk)
-            if "keys" not in own:
-                own["key"] = key_of(chunk.keys, own)
-            own.pop("fingerprint", None)
-            call = {**own, **(shared or {}), "chunk": chunk.name}
-            tasks.append(Task(f"xunlian.corpus.chunk_tasks:{function}", call))
-        self._run(name, tasks, sizes, count)
-
-    def _run(
-        self,
-        name: str,
-        tasks: Sequence[Task],
-        sizes: Sequence[float] | None = None,
-        count: Callable[[int], None] | None = None,
-    ) -> None:
-        """Carry the tasks out. `sizes` are theirs in bytes, where they tell of them; `count` is
-        called with the number of each that is done."""
-        work = str(self.work.resolve())
-        calls = [Task(task.function, {**task.arguments, "work": work}) for task in tasks]
-        with self.display.step(name, len(tasks), sizes) as step:
-            for number, _ in self.run(calls, step.told):
-                step.done(number)
-                if count:
-                    count(number)
-
-    def _count(self, stage: str, chunk: str) -> None:
-        tally = self._tally(stage, chunk)
-        self.display.count(stage, tally.pieces, sum(tally.dropped.values()))
 
 
 def _stamp(source: Source) -> tuple[int, str] | None:
