@@ -268,3 +268,32 @@ def test_a_reader_of_nanogpt_gets_the_stream(tmp_path: Path) -> None:
     corpus = build(tmp_path / "out", SHAKESPEARE, kind="bpe", val="0.1")
     data = np.memmap(corpus.path / "train-00000.bin", dtype=np.uint16, mode="r")
     assert (data == corpus.stream("train").read(0, corpus.tokens("train"))).all()
+
+
+def test_a_file_that_vanishes_before_it_is_read_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xunlian.corpus import build as module
+
+    folder = tmp_path / "in"
+    find = module.find_inputs
+
+    def find_and_lose(corpus: CorpusSettings) -> object:
+        folder.mkdir(exist_ok=True)
+        for name in "abc":
+            (folder / f"{name}.txt").write_text(f"text of {name}")
+        found = find(corpus)
+        (folder / "b.txt").unlink()
+        return found
+
+    monkeypatch.setattr(module, "find_inputs", find_and_lose)
+    with pytest.raises(InputError, match=r"b\.txt' cannot be read \(No such file"):
+        build(tmp_path / "stop", folder, val="0")
+    corpus = build(tmp_path / "skip", folder, val="0", on_error="skip")
+    assert texts(corpus, "train") == ["text of a", "text of c"]
+    assert [name for name, *_ in corpus.card["set_aside"]] == [f"{folder}/b.txt"]
+    (folder / "a.txt").unlink()
+    (folder / "c.txt").write_bytes(b"\0" * 1000)
+    monkeypatch.setattr(module, "find_inputs", find)
+    with pytest.raises(InputError, match=r"no text that can be read: .*c\.txt' is a binary file"):
+        build(tmp_path / "none", folder, val="0", on_error="skip")
