@@ -91,14 +91,15 @@ def test_a_worker_that_dies_is_a_clear_failure(text: Path, tmp_path: Path, monke
     import subprocess
     import sys
 
-    from xunlian.corpus.engines import pool
+    from xunlian.corpus.engines import pool, rescue
 
-    def dying() -> "subprocess.Popen[bytes]":
+    def dying(module: str) -> "subprocess.Popen[bytes]":
         code = "import sys, os; sys.stdin.buffer.read(100); os._exit(9)"
         pipe = subprocess.PIPE
         return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
 
-    monkeypatch.setattr(pool, "_start", dying)
+    monkeypatch.setattr(pool, "start", dying)
+    monkeypatch.setattr(rescue, "MOST_DEATHS", 2)
     text.with_name("more.txt").write_text("another text")
     with pytest.raises(XunlianError, match="--workers 1") as error:
         xunlian.prepare(text.parent, out=tmp_path / "out", workers=2)

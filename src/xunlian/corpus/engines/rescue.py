@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.corpus.engines.tasks import Died, Run, Task, Told
-from xunlian.errors import InputError
+from xunlian.errors import InputError, XunlianError
 
 MOST_DEATHS = 50
 """Of one task. With so many culprits in one chunk of text, something else is wrong."""
@@ -24,9 +24,9 @@ def run_all(
     """(number of the task, its result), as they are done.
 
     Raises:
-        InputError: what a task says is wrong with the input; or its process dies each time, and
+        InputError: what a task says is wrong with the input; or its process dies twice, and
             nothing can be left out of it.
-        XunlianError: as the tasks.
+        XunlianError: as the tasks; or processes die whatever is left out.
     """
     died: dict[int, Died] = {}
     for number, result in run(tasks, told):
@@ -50,8 +50,10 @@ def run_all(
             deaths[number] += 1
             if not result.blamed:
                 starts[number] = secrets.token_hex(8)
-            if deaths[number] > MOST_DEATHS or not tasks[number].can_be_careful:
-                raise InputError(
+            careful = tasks[number].can_be_careful
+            if not careful or deaths[number] > MOST_DEATHS:
+                # With care the culprit would be known, if one document were to blame.
+                raise (XunlianError if careful else InputError)(
                     f"A worker process ended ({result.how}) each time at {_name(tasks[number])}. "
                     "If it was for want of memory, start again with fewer processes (--workers 1); "
                     "else leave that file out. What is done stays."
