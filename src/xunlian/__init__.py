@@ -13,6 +13,7 @@ _PUBLIC = {
     "Recipe": "xunlian.recipe",
     "load_recipe": "xunlian.recipe",
     "prepare": "xunlian.commands.prepare",
+    "classifier": "xunlian.commands.classifier",
     "plan": "xunlian.commands.plan",
     "tune": "xunlian.commands.tune",
     "train": "xunlian.commands.train",
@@ -34,6 +35,7 @@ __all__ = [
     "XunlianError",
     "__version__",
     "backtranslate",
+    "classifier",
     "compare",
     "doctor",
     "evaluate",
@@ -52,6 +54,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from xunlian.commands.backtranslate import backtranslate
+    from xunlian.commands.classifier import classifier
     from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor
     from xunlian.commands.evaluate import evaluate

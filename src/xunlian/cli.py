@@ -13,6 +13,7 @@ from xunlian.errors import XunlianError, did_you_mean
 
 VERBS = {
     "prepare": "make a corpus (tokenizer and token shards) from text files",
+    "classifier": "train a classifier of good and bad text, for prepare",
     "plan": "data, time, memory and cost of a training, before it is spent",
     "tune": "find the fastest settings for this machine",
     "train": "train a model by a recipe",

@@ -105,7 +105,11 @@ def messy_texts() -> dict[str, str]:
         f"<html><body><nav><a href='/'>Home</a></nav><article>{paragraphs}</article></body></html>"
     )
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-    return {"notes.jsonl": lines, "crawl/page.html": page}
+    links = [["Home", "About us", "Log in", "首页", "联系我们"][i % 5 :] for i in range(60)]
+    junk = "".join(
+        f"{json.dumps({'text': f'{i} | '.join(row) * 3})}\n" for i, row in enumerate(links)
+    )
+    return {"notes.jsonl": lines, "crawl/page.html": page, "junk.jsonl": junk}
 
 
 @pytest.fixture

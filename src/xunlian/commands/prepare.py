@@ -1,21 +1,17 @@
 """`xunlian prepare`: raw text in, a corpus of token shards out."""
 
-import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from xunlian.console import say, warn
-from xunlian.errors import InputError, did_you_mean
-from xunlian.recipe.load import fields, load_recipe, shipped_recipes, validate
+from xunlian.commands.prepare_recipe import is_override, named_recipe, recipe_for
+from xunlian.commands.prepare_summary import summarize
+from xunlian.errors import InputError
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 
 if TYPE_CHECKING:
     from xunlian.shards.corpus import Corpus
-
-_OVERRIDE = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]+)+=")
-_TABLES = ("task=", "corpus.", "tokenizer.")
 
 
 def prepare(
@@ -85,50 +81,6 @@ def prepare(
     )
 
 
-def recipe_for(
-    inputs: Sequence[str | Path],
-    *,
-    pairs: bool = False,
-    val: str | float | Path | Sequence[str | Path] | None = None,
-    tokenizer: str | Path | None = None,
-    vocab_size: int | None = None,
-    on_error: str | None = None,
-    overrides: Sequence[str] = (),
-) -> Recipe:
-    """The recipe that the arguments of `prepare` amount to.
-
-    Raises:
-        InputError: as `prepare`.
-    """
-    for override in overrides:
-        if not override.lstrip().startswith(_TABLES):
-            raise InputError(
-                f"'{override}': prepare takes keys of [corpus] and [tokenizer] only; give others "
-                "to `xunlian train`."
-            )
-    names = [str(given) for given in inputs]
-    named = _recipe(names[:1])
-    recipe = load_recipe(named or Recipe(), overrides)
-    if named:
-        names = names[1:]
-    values = recipe.model_dump(exclude_unset=True)
-    if pairs and "task" not in values and not named:
-        values["task"] = "translation"
-    elif pairs and recipe.task not in PAIR_TASKS:
-        raise InputError(
-            f"{named or 'prepare'}: task = {recipe.task} learns from text, not from pairs. Use a "
-            f"recipe whose task is {' or '.join(PAIR_TASKS)}, or leave --pairs out."
-        )
-    given: dict[str, dict[str, Any]] = {
-        "corpus": {"sources": names or None, "val": _texts(val), "on_error": on_error},
-        "tokenizer": {"kind": _text(tokenizer), "vocab_size": vocab_size},
-    }
-    for table, settings in given.items():
-        chosen = {key: value for key, value in settings.items() if value is not None}
-        values[table] = {**values.get(table, {}), **chosen}
-    return validate(values, "prepare")
-
-
 def prepare_from_recipe(
     recipe: Recipe,
     out: Path,
@@ -176,7 +128,7 @@ def prepare_from_recipe(
             work=work,
             keep_text=keep_text,
         )
-    _summarize(corpus)
+    summarize(corpus)
     return corpus
 
 
@@ -260,9 +212,9 @@ def run(arguments: Namespace) -> int:
     """Carry out `xunlian prepare`; the exit status."""
     pairs, val = arguments.pairs or [], arguments.val or []
     given = [*arguments.inputs, *pairs, *val]
-    overrides = [text for text in given if _is_override(text)]
+    overrides = [text for text in given if is_override(text)]
     inputs, pairs, val = (
-        [text for text in texts if not _is_override(text)]
+        [text for text in texts if not is_override(text)]
         for texts in (arguments.inputs, pairs, val)
     )
     if pairs and inputs:
@@ -270,7 +222,7 @@ def run(arguments: Namespace) -> int:
             f"'{inputs[0]}' stands beside --pairs, which names all the files. For the pairs of a "
             "recipe leave --pairs out: its task says what it learns from."
         )
-    if not (pairs or _recipe(inputs[:1])):
+    if not (pairs or named_recipe(inputs[:1])):
         # Texts may stand behind the option: --val 0.1 book.txt
         inputs, val = inputs + val[1:], val[:1]
     if not (pairs or inputs):
@@ -312,86 +264,3 @@ def _dry_run(
 
     show_preview(recipe.corpus, arguments.show)
     return 0
-
-
-def _is_override(text: str) -> bool:
-    if text.split("=", 1)[0] in fields() and "=" in text:
-        return True
-    return bool(_OVERRIDE.match(text)) and not Path(text).exists()
-
-
-def _recipe(names: list[str]) -> str | None:
-    """The recipe that is meant, when the input is one."""
-    if len(names) != 1 or Path(names[0]).is_dir():
-        return None
-    name = names[0]
-    if name.endswith(".toml") or (name in shipped_recipes() and not Path(name).exists()):
-        return name
-    bare = re.fullmatch(r"[A-Za-z0-9_-]+", name)
-    if bare and not Path(name).exists():
-        raise InputError(
-            f"No file, folder or shipped recipe '{name}'.{did_you_mean(name, shipped_recipes())}"
-        )
-    return None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _texts(value: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    return tuple(map(str, value if isinstance(value, (list, tuple)) else (value,)))
-
-
-def _summarize(corpus: "Corpus") -> None:
-    train, val = corpus.split_card("train"), corpus.split_card("val")
-    card = corpus.card
-    dropped = card["dropped"]
-    unit = "documents" if corpus.task == "language-model" else "pairs"
-    say(
-        f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
-        f"{train['bytes'] + val['bytes']:,} bytes of text"
-    )
-    stages = card.get("stages", {})
-    counted = stages.get("read", {}).get("changes", {})
-    unread = [(counted.get(f"broken_{what}", 0), what) for what in ("files", "members")]
-    if any(count for count, _ in unread):
-        told = " and ".join(f"{count:,} {what}" for count, what in unread if count)
-        warn(f"Set aside because they cannot be read: {told}. {corpus.path}/report.html has why.")
-    gone = {name: sum(stage["dropped"].values()) for name, stage in stages.items()}
-    if any(gone.values()):
-        told = ", ".join(f"{count:,} by {name}" for name, count in gone.items() if count)
-        say(f"Left out by the stages: {told}. {corpus.path}/report.html has why.")
-    if any(dropped.values()):
-        reasons = (f"{n:,} {reason.replace('_', ' ')}" for reason, n in dropped.items() if n)
-        say(f"Left out: {', '.join(reasons)}")
-    if wrong := dropped.get("wrong_language"):
-        source, target = corpus.languages.values()
-        warn(
-            f"{wrong:,} {'pair was' if wrong == 1 else 'pairs were'} dropped because a side is in "
-            f"another script than its language "
-            f"(source {source}, target {target})."
-        )
-    for column in train.get("columns", {None: None}):
-        side = f"{column} " if column else ""
-        say(
-            f"{corpus.tokens('train', column):,} {side}tokens to train on, "
-            f"{corpus.tokens('val', column):,} to validate"
-        )
-    fertility = card["fertility"]
-    parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
-    if fertility["english_tokens_per_word"]:
-        parts.append(f"{fertility['english_tokens_per_word']:.2f} an English word")
-    if fertility["chinese_tokens_per_character"]:
-        parts.append(f"{fertility['chinese_tokens_per_character']:.2f} a Chinese character")
-    say(
-        f"Vocabulary {corpus.vocab_size:,} ({card['tokenizer']['kind']}"
-        f"{', one for each side' if card['tokenizer'].get('separate') else ''}); tokens: "
-        f"{', '.join(parts)}"
-    )
-    say(
-        f"Next: xunlian train RECIPE corpus.path={corpus.path}   "
-        "(`xunlian recipe list` shows recipes)"
-    )

@@ -96,6 +96,7 @@ def build_corpus(
                 model,
                 dtype,
                 encoded.val_sample or seen,
+                job.pages(),
                 encoded.languages,
                 encoded.lengths,
                 *job.clusters,
@@ -115,7 +116,7 @@ def find_inputs(corpus: CorpusSettings) -> tuple[dict[str, list[Source]], list[S
         raise InputError("Nothing to prepare: name files or folders, or set corpus.sources.")
     if corpus.sources and corpus.mixture:
         raise InputError("corpus.sources and corpus.mixture both name the text; leave one out.")
-    named = {item.name: item.sources for item in corpus.mixture} or {"": corpus.sources}
+    named = {item.name: item.sources for item in corpus.mixture} or {"": corpus.source_paths}
     if len(named) < len(corpus.mixture):
         raise InputError("corpus.mixture: two of its sources have the same name.")
     holdout = parse_holdout(corpus.val)

@@ -2,24 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 import xunlian
 from xunlian.corpus.fertility import fertility, overall
+from xunlian.corpus.origins import with_origins
 from xunlian.corpus.reading.sources import Source
+from xunlian.corpus.stages.privacy import mask
 from xunlian.corpus.tally import Tally
 from xunlian.recipe.load import to_toml
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.settings import Tokenizer as TokenizerSettings
-from xunlian.report.corpus_page import CorpusData, render_corpus
+from xunlian.report.corpus_page import CorpusData, PageSample, render_corpus
 from xunlian.report.units import format_bytes, short_number
 from xunlian.shards.corpus import FORMAT
 from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.train import KINDS
 
+_SHOWN = 400  # characters of an example
+_NAMED = 3  # sources in the title
 _COMPANY = 40  # rows of the bias audit on the page: the most unusual ones
 
 
@@ -34,6 +39,7 @@ class Made:
         splits: their cards.
         measured: texts to measure fertility on.
         languages, lengths: documents by language, and by the power of two of their characters.
+        pages: some of the web pages among the input.
         duplicates: (copies of one document, such groups); clusters: the texts of some groups.
         aside: what could not be read: (file, place in it, reason), the first of each part.
         bias: the tables of the audit (stages/bias.py); none where it was not asked for.
@@ -47,6 +53,7 @@ class Made:
     tokenizer: Tokenizer
     dtype: np.dtype
     measured: list[str]
+    pages: list[PageSample]
     languages: Mapping[str, int]
     lengths: Mapping[int, int]
     duplicates: list[tuple[str, int]]
@@ -61,7 +68,7 @@ def card_of(made: Made, corpus: CorpusSettings, tokenizer: TokenizerSettings) ->
     return {
         "format": FORMAT,
         "xunlian": xunlian.__version__,
-        "sources": _names([source for files in made.sources.values() for source in files]),
+        "sources": with_origins(corpus, made.sources),
         "val": _names(made.val) if made.val else corpus.val[0],
         "reading": corpus.model_dump(include={"text_field", "documents", "encoding"}),
         "dropped": {key: read[key] for key in ("empty_documents", "broken_records")},
@@ -108,10 +115,9 @@ def page_of(
         facts["Tokens per English word"] = f"{ratio['english_tokens_per_word']:.2f}"
     if ratio["chinese_tokens_per_character"]:
         facts["Tokens per Chinese character"] = f"{ratio['chinese_tokens_per_character']:.2f}"
-    sources = [source for files in made.sources.values() for source in files]
     settings = to_toml(Recipe(corpus=corpus, tokenizer=tokenizer))
     data = CorpusData(
-        title=_title([source for files in made.sources.values() for source in files]),
+        title=_title(corpus),
         headline={
             "Documents to train on": f"{train['documents']:,}",
             "Tokens": short_number(train["tokens"]),
@@ -122,6 +128,7 @@ def page_of(
             {"name": name, **tally.plain(), "examples": _examples(tally, corpus)}
             for name, tally in made.stages.items()
         ],
+        pages=made.pages,
         languages=dict(sorted(made.languages.items(), key=lambda item: (-item[1], item[0]))),
         lengths=made.lengths,
         duplicates=made.duplicates,
@@ -130,7 +137,7 @@ def page_of(
         company=made.bias.get("company", [])[:_COMPANY],
         aside=made.aside,
         mixture=made.mixture,
-        sources=[(source.name, source.size, corpus.licence or "not said") for source in sources],
+        sources=card["sources"],
         facts=facts,
         settings=settings[: settings.index("[model]")].strip(),
         made_with=f"Xunlian 迅练 {xunlian.__version__}",
@@ -140,21 +147,24 @@ def page_of(
 
 def _examples(tally: Tally, corpus: CorpusSettings) -> dict[str, list[tuple[str, str]]]:
     """What was left out before the privacy stage is shown as that would have left it."""
-    if not corpus.privacy:
-        return tally.examples
-    from xunlian.corpus.stages.privacy import mask
-
+    kinds = corpus.privacy.mask if corpus.privacy else ()
     shown = {}
     for reason, examples in tally.examples.items():
-        texts, _ = mask([text for _, text in examples], corpus.privacy.mask)
-        shown[reason] = [(name, text) for (name, _), text in zip(examples, texts, strict=True)]
+        texts, _ = mask([text for _, text in examples], kinds)
+        shown[reason] = [
+            (name, text[:_SHOWN]) for (name, _), text in zip(examples, texts, strict=True)
+        ]
     return shown
 
 
-def _title(sources: list[Source]) -> str:
+def _title(corpus: CorpusSettings) -> str:
     """By what it was made from, not by its folder's name: the same input gives the same bytes."""
-    more = len(sources) - 1
-    return sources[0].path.name + (f" and {more:,} more" if more else "")
+    names = [item.name for item in corpus.mixture]
+    for one in corpus.sources:
+        path, name = (one, "") if isinstance(one, str) else (one.path, one.name)
+        names.append(name or PurePath(path).name or path)
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _names(sources: list[Source]) -> list[dict[str, Any]]:

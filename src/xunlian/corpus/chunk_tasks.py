@@ -111,13 +111,14 @@ def encode_chunk(
         if keep_text:
             documents = stack.enter_context(kept(documents, text_path(folder, chunk)))
         for rows in in_batches(_split(documents, split)):
-            told(sum(len(item.text) for item in rows))
             for item in rows:
                 if item.split == "val":
                     sampler.add(item.text)
             if bias_audit:
                 bias.update(count([item.text for item in rows if item.split == "train"]))
-            for name, made in _encode(rows, model, kinds["bin"]).items():
+            encoded = _encode(rows, model, kinds["bin"])
+            told(sum(made.counts["bytes"] for made in encoded.values()))
+            for name, made in encoded.items():
                 totals[name].update(made.counts)
                 for array, values in zip(
                     kinds, (made.tokens, made.lengths, made.starts), strict=True

@@ -1,21 +1,22 @@
 """A job: the sources, the chunks they are read into, and what is done with each by tasks."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xunlian.console import progress
 from xunlian.corpus.columns import marker_path
 from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
 from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
-from xunlian.corpus.engines.engine import Engine, run_tasks
+from xunlian.corpus.engines.engine import Engine
 from xunlian.corpus.engines.tasks import Task
 from xunlian.corpus.fertility import FERTILITY_BYTES
-from xunlian.corpus.mixture import copies_of
+from xunlian.corpus.mixture import mixed
+from xunlian.corpus.page_samples import page_samples
 from xunlian.corpus.read_tasks import chunk_name
 from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.sources import Source
+from xunlian.corpus.runner import Chunk, Runner
 from xunlian.corpus.sample import Excerpt
 from xunlian.corpus.split import Holdout
 from xunlian.corpus.stage_list import PAGE_FORMATS, stages_of
@@ -25,26 +26,10 @@ from xunlian.corpus.work import key_of
 from xunlian.errors import InputError
 from xunlian.files import read_json
 from xunlian.recipe.settings import Corpus as CorpusSettings
+from xunlian.report.corpus_page import PageSample
 from xunlian.shards.corpus import FORMAT
 
 _READING = ("text_field", "documents", "encoding", "on_error", "reading")
-
-
-class Chunk(NamedTuple):
-    """A bounded amount of the documents of one source.
-
-    Attributes:
-        group: the source of the mixture that it belongs to.
-        pages: whether it may hold web pages.
-        stages, keys: the names of the stages it went through, and the key of what came out.
-    """
-
-    name: str
-    group: str
-    held_out: bool
-    pages: bool
-    stages: list[str]
-    keys: list[str]
 
 
 class Encoded(NamedTuple):
@@ -69,14 +54,13 @@ class Job:
         engine: Engine,
         keep_text: bool,
     ) -> None:
-        self.work, self.corpus, self.engine, self.keep_text = work, corpus, engine, keep_text
+        self.work, self.corpus, self.keep_text = work, corpus, keep_text
         trained = [(source, name, False) for name, files in train.items() for source in files]
         self.sources = [*trained, *((source, "", True) for source in val)]
-        self.size = sum(source.size for source, _, _ in self.sources)
+        self.runner = Runner(work, engine, sum(source.size for source, _, _ in self.sources))
         self.aside: list[tuple[str, str, str]] = []
         self.chunks: list[Chunk] = []
         self.places: dict[str, tuple[int, int]] = {}
-        self.characters = 0
         self.tallies: list[Tally] = []
         self.clusters: tuple[list[tuple[str, int]], list[list[str]]] = [], []
 
@@ -87,11 +71,11 @@ class Job:
         whole = self.keep_text or any(getattr(self.corpus, name) for name in droppers)
         settings = self.corpus.model_dump(mode="json")
         reading = {name: settings[name] for name in _READING} | {"whole": whole}
-        parts = [
-            (part, group, held_out)
-            for source, group, held_out in self.sources
-            for part in split_into_parts(source, self.corpus)
-        ]
+        parts, sizes = [], []
+        for source, group, held_out in self.sources:
+            its_parts = split_into_parts(source, self.corpus)
+            parts += [(part, group, held_out) for part in its_parts]
+            sizes += [source.size / len(its_parts)] * len(its_parts)
         keys = [key_of(FORMAT, part.plain(), part.source.stamp(), reading) for part, _, _ in parts]
         tasks = [
             Task(
@@ -106,12 +90,20 @@ class Job:
             )
             for number, (part, _, _) in enumerate(parts)
         ]
-        self._run("read", tasks, self.size)
+
+        def count(number: int) -> None:
+            marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
+            read = Tally.of(marker)
+            unread = read.changes["empty_documents"] + read.changes["broken_records"]
+            self.runner.display.count("read", read.left + unread, unread)
+
+        self.runner.run("read", tasks, sizes, count)
         for number, (part, group, held_out) in enumerate(parts):
             marker = read_json(marker_path(self.work, "read", f"{number:05d}"))
             self.tallies.append(Tally.of(marker))
             self.aside += [(file, place, reason) for file, place, reason in marker["aside"]]
             pages = part.source.format in PAGE_FORMATS
+            size = self.tallies[-1].bytes / max(1, marker["chunks"])
             for i in range(marker["chunks"]):
                 stages = stages_of(self.corpus, held_out, pages)
                 keyed = key_of(keys[number], i)
@@ -121,30 +113,36 @@ class Job:
                     chain.append(keyed)
                 names = [stage.name for stage in stages]
                 self.chunks.append(
-                    Chunk(chunk_name(number, i), group, held_out, pages, names, chain)
+                    Chunk(chunk_name(number, i), group, held_out, pages, size, names, chain)
                 )
 
     def run_stages(self) -> dict[str, Tally]:
         """Bring every chunk through the stages; what each stage did, by its name."""
-        total = sum(tally.bytes for tally in self.tallies)
         settings = self.corpus.model_dump(mode="json")
-        self._each(
+
+        def count(number: int) -> None:
+            for name in self.chunks[number].stages:
+                self.runner.count(name, self.chunks[number].name)
+
+        self.runner.each(
             "clean",
             "run_stages",
+            self.chunks,
             lambda chunk: {
                 "settings": settings,
                 "keys": chunk.keys,
                 "held_out": chunk.held_out,
                 "pages": chunk.pages,
             },
-            total=total,
+            sizes=[chunk.size for chunk in self.chunks],
+            count=count,
         )
         tallies = {"read": Tally()}
         for tally in self.tallies:
             tallies["read"].add(tally)
         for chunk in self.chunks:
             for name in chunk.stages:
-                tallies.setdefault(name, Tally()).add(self._tally(name, chunk.name))
+                tallies.setdefault(name, Tally()).add(self.runner.tally(name, chunk.name))
         return tallies
 
     def deduplicate(self, stages: dict[str, Tally]) -> None:
@@ -153,15 +151,15 @@ class Job:
         if not settings:
             return
         train = [chunk for chunk in self.chunks if not chunk.held_out]
-        names, before = [chunk.name for chunk in train], [self._stages(chunk) for chunk in train]
+        names, before = [chunk.name for chunk in train], [chunk.all_stages() for chunk in train]
         key = key_of(settings.model_dump(mode="json"), [chunk.keys for chunk in train])
         folder = self.work / "signatures" / key
         folder.mkdir(parents=True, exist_ok=True)
-        tallies = [self._tally(chunk.stages[-1], chunk.name) for chunk in train]
-        total = sum(tally.bytes for tally in tallies)
-        self._run("sign", sign_tasks(folder, names, before, settings), total)
+        tallies = [self.runner.tally(chunk.stages[-1], chunk.name) for chunk in train]
+        tasks = sign_tasks(folder, names, before, settings)
+        self.runner.run("sign", tasks, [tallies[task.arguments["number"]].bytes for task in tasks])
         for step, tasks in step_tasks(folder, len(names), settings):
-            self._run(f"duplicates: {step}", tasks, None)
+            self.runner.run(f"duplicates: {step}", tasks)
         for chunk in train:
             chunk.keys.append(key_of(chunk.keys, key))
             chunk.stages.append(DUPLICATES)
@@ -179,16 +177,27 @@ class Job:
             )
             for number, chunk in enumerate(train)
         ]
-        self._run("drop copies", tasks, None)
+        self.runner.run(
+            "drop copies", tasks, count=lambda number: self.runner.count(DUPLICATES, names[number])
+        )
         stages[DUPLICATES] = Tally()
         for name in names:
-            stages[DUPLICATES].add(self._tally(DUPLICATES, name))
+            stages[DUPLICATES].add(self.runner.tally(DUPLICATES, name))
         self.clusters = clusters(self.work, folder, names, before)
+
+    def pages(self) -> list[PageSample]:
+        """Some of the web pages, for the report."""
+        chunks = [(chunk.name, chunk.stages) for chunk in self.chunks if chunk.pages]
+        return page_samples(
+            self.work, chunks, self.corpus.privacy.mask if self.corpus.privacy else ()
+        )
 
     def survey(self, holdout: Holdout, sample_bytes: int) -> Survey:
         """What there is to train on, over all chunks."""
         train = [chunk for chunk in self.chunks if not chunk.held_out]
-        last = {chunk.name: self._tally(self._stages(chunk)[-1], chunk.name) for chunk in train}
+        last = {
+            chunk.name: self.runner.tally(chunk.all_stages()[-1], chunk.name) for chunk in train
+        }
         size = sum(tally.bytes for tally in last.values())
         before = offset = 0
         for chunk in train:
@@ -196,17 +205,18 @@ class Job:
             tally = last[chunk.name]
             offset = tally.open + (0 if tally.left else offset if tally.open else 0)
             before += tally.left
-        self._each(
+        self.runner.each(
             "count",
             "survey_chunk",
+            train,
             lambda chunk: {
-                "stages": self._stages(chunk),
+                "stages": chunk.all_stages(),
                 "fraction": str(holdout.fraction),
                 "before": self.places[chunk.name][0],
                 "offset": self.places[chunk.name][1],
                 "sample_bytes": -(-sample_bytes * last[chunk.name].bytes // max(1, size)),
             },
-            chunks=train,
+            sizes=[last[chunk.name].bytes for chunk in train],
         )
         found = Survey()
         for chunk in train:
@@ -223,7 +233,6 @@ class Job:
             blank = not sum(tally.bytes for tally in self.tallies)
             why = "nothing but blank documents" if blank else "the stages left nothing of it"
             raise InputError(f"{names} no text: {why}.")
-        self.characters = found.characters
         return found
 
     def encode(
@@ -238,7 +247,7 @@ class Job:
                 split |= {"fraction": str(holdout.fraction), "cuts": cuts}
                 split |= {"before": before, "offset": offset}
             return {
-                "stages": self._stages(chunk),
+                "stages": chunk.all_stages(),
                 "dtype": dtype,
                 "split": split,
                 "val_sample_bytes": FERTILITY_BYTES // len(self.chunks),
@@ -248,7 +257,10 @@ class Job:
             }
 
         shared = {"tokenizer": str(tokenizer.resolve())}
-        self._each("encode", "encode_chunk", arguments, shared, total=self.characters)
+        sizes = [
+            self.runner.tally(chunk.all_stages()[-1], chunk.name).bytes for chunk in self.chunks
+        ]
+        self.runner.each("encode", "encode_chunk", self.chunks, arguments, shared, sizes)
         seen = Encoded([], Counter(), Counter(), Counter())
         for chunk in self.chunks:
             marker = read_json(marker_path(self.work, "tokens", chunk.name))
@@ -262,60 +274,10 @@ class Job:
         """(how often each chunk is written, what the card says of each source of the mixture)."""
         if not self.corpus.mixture:
             return {}, {}
-        weights = {item.name: item.weight for item in self.corpus.mixture}
-        tokens = dict.fromkeys(weights, 0)
+        tokens = dict.fromkeys((item.name for item in self.corpus.mixture), 0)
         train = [chunk for chunk in self.chunks if not chunk.held_out]
         for chunk in train:
             counts = read_json(marker_path(self.work, "tokens", chunk.name))["splits"]["train"]
             tokens[chunk.group] += counts.get("tokens", 0)
-        copies = copies_of(tokens, weights, self.corpus.max_copies)
-        total = sum(tokens[name] * copies[name] for name in weights)
-        told = {
-            name: {
-                "weight": weights[name],
-                "tokens": tokens[name],
-                "copies": round(copies[name], 4),
-                "share": round(tokens[name] * copies[name] / total, 4),
-            }
-            for name in weights
-        }
+        copies, told = mixed(tokens, self.corpus.mixture, self.corpus.max_copies)
         return {chunk.name: copies[chunk.group] for chunk in train}, told
-
-    def _stages(self, chunk: Chunk) -> list[str]:
-        return ["read", *chunk.stages]
-
-    def _tally(self, stage: str, chunk: str) -> Tally:
-        return Tally.of(read_json(marker_path(self.work, stage, chunk)))
-
-    def _each(
-        self,
-        name: str,
-        function: str,
-        arguments: Callable[[Chunk], dict[str, Any]],
-        shared: Mapping[str, Any] | None = None,
-        chunks: Sequence[Chunk] | None = None,
-        total: int | None = None,
-    ) -> None:
-        """A task for each chunk; its key stands for its arguments, but not for the `shared` ones,
-        and for all that was done with the chunk before."""
-        tasks = []
-        for chunk in self.chunks if chunks is None else chunks:
-            own = arguments(chunk)
-            if "keys" not in own:
-                own["key"] = key_of(chunk.keys, own)
-            own.pop("fingerprint", None)
-            call = {**own, **(shared or {}), "chunk": chunk.name}
-            tasks.append(Task(f"xunlian.corpus.chunk_tasks:{function}", call))
-        self._run(name, tasks, total)
-
-    def _run(self, name: str, tasks: Sequence[Task], total: int | None) -> None:
-        work = str(self.work.resolve())
-        calls = [Task(task.function, {**task.arguments, "work": work}) for task in tasks]
-        with progress() as bar:
-            shown = bar.add_task(name, total=total)
-
-            def told(amount: int) -> None:
-                bar.advance(shown, amount)
-
-            for _ in run_tasks(calls, self.engine, self.size, told):
-                pass

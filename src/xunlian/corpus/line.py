@@ -79,12 +79,13 @@ def run_line(
             for stage in todo
         ]
         for rows in read_rows(work, ["read", *(stage.name for stage in stages[:done])], chunk):
-            told(sum(len(text) for text in rows["text"] if text is not None))
+            before = tallies[0].bytes
             for writer, function, tally in zip(writers, functions, tallies, strict=True):
                 changed = change(rows, function, tally)
                 writer.write(changed)
                 rows = apply(rows, changed)
                 tally.leaves(rows)
+            told(tallies[0].bytes - before)
     for stage, key, tally in zip(todo, keys[done:], tallies, strict=True):
         mark_done(work, stage.name, chunk, key, tally.plain())
 

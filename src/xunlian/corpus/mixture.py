@@ -5,9 +5,11 @@ same text are nearly as good as new text, arXiv 2305.16264); where that is not e
 are thinned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from xunlian.errors import InputError
+from xunlian.recipe.corpus import Ingredient
 
 
 def copies_of(
@@ -27,3 +29,22 @@ def copies_of(
     most = min(max_copies * tokens[name] / weight for name, weight in weights.items())
     scale = min(largest, most)
     return {name: scale * weight / tokens[name] for name, weight in weights.items()}
+
+
+def mixed(
+    tokens: Mapping[str, int], mixture: Sequence[Ingredient], max_copies: float
+) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """(source -> how often its documents are written, what the card says of each)."""
+    weights = {item.name: item.weight for item in mixture}
+    copies = copies_of(tokens, weights, max_copies)
+    total = sum(tokens[name] * copies[name] for name in weights)
+    told = {
+        name: {
+            "weight": weights[name],
+            "tokens": tokens[name],
+            "copies": round(copies[name], 4),
+            "share": round(tokens[name] * copies[name] / total, 4),
+        }
+        for name in weights
+    }
+    return copies, told

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from xunlian.corpus.clean import clean, is_blank
 from xunlian.corpus.columns import Columns
 from xunlian.corpus.line import Outcome, Stage
 from xunlian.corpus.reading.sources import find_sources
+from xunlian.files import sha256
 from xunlian.recipe.settings import Corpus as CorpusSettings
 
 Function = Callable[[Columns], Outcome]
@@ -32,7 +34,10 @@ def stages_of(corpus: CorpusSettings, held_out: bool, pages: bool) -> list[Stage
         notes = [("language", pa.string()), ("language_confidence", pa.float32())]
         stages.append(Stage("language", _plain(corpus.language), notes, lambda: _language(corpus)))
     if corpus.quality and not held_out:
-        stages.append(Stage("quality", _plain(corpus.quality), (), lambda: _quality(corpus)))
+        file = corpus.quality.classifier
+        trained = [sha256(Path(file))] if file and Path(file).is_file() else []
+        settings = [_plain(corpus.quality), *trained] if trained else _plain(corpus.quality)
+        stages.append(Stage("quality", settings, (), lambda: _quality(corpus)))
     if corpus.privacy:
         stages.append(Stage("privacy", _plain(corpus.privacy), (), lambda: _privacy(corpus)))
     if corpus.decontaminate and corpus.decontaminate.sets and not held_out:

@@ -8,7 +8,7 @@ from xunlian.corpus.columns import Columns
 
 EXAMPLES = 10
 """Kept of what is dropped for one reason."""
-_SHOWN = 400  # characters of an example
+_KEPT = 600  # characters of an example; more than are shown, so that masking sees where they end
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Tally:
         self.dropped_bytes[reason] += size(text)
         examples = self.examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
-            examples.append((identity, text[:_SHOWN]))
+            examples.append((identity, text[:_KEPT]))
 
     def add(self, other: "Tally") -> None:
         self.pieces += other.pieces

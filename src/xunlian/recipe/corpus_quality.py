@@ -44,7 +44,7 @@ class Quality(Table):
         "`slow_pattern` after that.",
     )
     classifier: str | None = Field(
-        None, description="File of a classifier trained from good and bad examples."
+        None, description="File of a classifier that `xunlian classifier` trained from examples."
     )
     classifier_threshold: float = Field(
         0.5, ge=0, le=1, description="Drop documents whose score, from 0 to 1, is below it."

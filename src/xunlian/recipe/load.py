@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -133,7 +133,8 @@ def _nearest_key(key: str) -> str:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    # Neither a place in a list nor which of several types it is.
+    key = ".".join(str(part) for part in first["loc"] if str(part).isidentifier())
     if first["type"] == "extra_forbidden":
         return f"unknown key '{key}'.{_nearest_key(key)} `xunlian recipe --explain` lists all keys."
     reason = first["msg"].removeprefix("Value error, ")
@@ -180,6 +181,8 @@ def type_name(field: FieldInfo) -> str:
     def name(annotation: Any) -> str:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return "table"
+        if get_origin(annotation) is Annotated:
+            return name(get_args(annotation)[0])
         arguments = [a for a in get_args(annotation) if a not in (NoneType, Ellipsis)]
         if annotation in (str, int, float, bool):
             return {str: "text", int: "whole number", float: "number", bool: "true or false"}[

@@ -1,187 +1,37 @@
 """The tables of a recipe: every field with its type, its default and one sentence of explanation.
 
-This file is the single place where a setting is documented; the command line's help, `xunlian
-recipe --explain` and the reference page are made from it. A field whose default is None is
-*derived*: `resolve.py` fills it from the size, the corpus and the machine, and the run's own
-`recipe.toml` holds the value that was used.
+The tables, here and in the files beside this one that it imports, are the single place where a
+setting is documented; the command line's help, `xunlian recipe --explain` and the reference page
+are made from them. A field whose default is None is *derived*: `resolve.py` fills it from the size,
+the corpus and the machine, and the run's own `recipe.toml` holds the value that was used.
 """
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from xunlian.recipe.corpus_clean import Clean
-from xunlian.recipe.corpus_dedup import Decontaminate, Deduplicate
-from xunlian.recipe.corpus_language import Language
-from xunlian.recipe.corpus_privacy import Privacy
-from xunlian.recipe.corpus_quality import Quality
-from xunlian.recipe.corpus_reading import Reading
+from xunlian.recipe.corpus import Corpus, split_download
+from xunlian.recipe.decoding import Decoding
 from xunlian.recipe.table import Table
+from xunlian.recipe.tokenizer import Tokenizer
+
+__all__ = [
+    "PAIR_TASKS",
+    "Corpus",
+    "Decoding",
+    "Model",
+    "Recipe",
+    "Task",
+    "Tokenizer",
+    "Training",
+    "parse_size",
+    "split_download",
+]
 
 Task = Literal["language-model", "translation", "summarization"]
 PAIR_TASKS = ("translation", "summarization")
 """The tasks that learn from pairs: a source and a target."""
-
-
-class Ingredient(Table):
-    """One of several sources that are mixed."""
-
-    name: str = Field(description="What to call it in reports.")
-    sources: tuple[str, ...] = Field(min_length=1, description="Files, folders or globs.")
-    weight: float = Field(gt=0, description="Its share of the tokens, relative to the others.")
-
-
-class Corpus(Table):
-    """Which text, and how it becomes documents."""
-
-    path: str | None = Field(
-        None,
-        description="Corpus folder. Made by `xunlian prepare`, or on the way from `sources`.",
-    )
-    sources: tuple[str, ...] = Field(
-        (),
-        description="Files, folders, globs or URLs to prepare when `path` is not there yet: .txt, "
-        ".md, .html, .warc, .jsonl, .csv, .tsv, .parquet, .arrow, .pdf, each also .gz, .zst, .bz2 "
-        "or .xz, and .zip and .tar. `sample:NAME` is a text that ships with Xunlian. For pairs: "
-        "aligned text files two by two (source, target, ...), or files with both sides: .tsv, "
-        ".csv, .jsonl, .parquet, .tmx.",
-    )
-    mixture: tuple[Ingredient, ...] = Field(
-        (),
-        description="In place of `sources`: several, each with a name, its sources and a weight: "
-        '{name = "wiki", sources = ["wiki/*.gz"], weight = 2}. A source that is small for its '
-        "weight is repeated.",
-    )
-    max_copies: float = Field(
-        4.0,
-        ge=1,
-        description="A source of the mixture is repeated at most so often; then the others are "
-        "thinned.",
-    )
-    val: tuple[str, ...] = Field(
-        ("0.05",),
-        min_length=1,
-        description="Validation text: files, or the fraction of the documents or pairs held out "
-        "(of each text's end, when there are fewer than twenty documents).",
-    )
-    download: tuple[str, ...] = Field(
-        (),
-        description="Where `prepare --download` gets files of `sources` and `val` that are not "
-        "there: 'https://ADDRESS BYTES SHA256' each, for the file of the same name.",
-    )
-    licence: str = Field(
-        "", description="Of the text, for the corpus's report: such as CC BY-SA 4.0."
-    )
-    text_field: str = Field(
-        "text", description="Field or column with the text (.jsonl, .csv, .tsv, .parquet, .arrow)."
-    )
-    source_field: str = Field(
-        "source",
-        description="Pairs: field or column with the source; in a .tsv also the column's number. "
-        "A .tsv without names has the source in column 1 and the target in column 2.",
-    )
-    target_field: str = Field("target", description="Pairs: field or column with the target.")
-    source_language: str | None = Field(
-        None,
-        description="Pairs: code of the source's language, such as en, de, zh, lzh. Default: the "
-        "ending of an aligned file (train.en), or what a .tmx says.",
-    )
-    target_language: str | None = Field(
-        None, description="Pairs: code of the target's language, likewise."
-    )
-    max_length_ratio: float = Field(
-        3.0,
-        ge=0,
-        description="Translation: drop a pair whose longer side has more than so many times the "
-        "characters of the shorter one (a Chinese or Japanese one counts 3, and both sides 10 "
-        "more, so that short pairs pass). 0: no limit.",
-    )
-    documents: Literal["file", "paragraph", "line", "wiki"] = Field(
-        "file",
-        description="What one document is in a .txt file: the whole file, a paragraph (blank line "
-        "between), a line, or what stands between <doc ...> and </doc> (wiki: WikiExtractor's "
-        "files).",
-    )
-    encoding: str = Field(
-        "auto", description="Encoding of text files. `auto` knows UTF-8, UTF-16, GB18030 and Big5."
-    )
-    on_error: Literal["stop", "skip"] = Field(
-        "stop", description="At a broken line or record: stop and name it, or skip and count it."
-    )
-
-    reading: Reading = Field(Reading(), description="How files of some formats are read.")
-    clean: Clean | None = Field(
-        None,
-        description="Clean the text thoroughly. By default only line ends, control "
-        "characters and the normal form of Unicode.",
-    )
-    language: Language | None = Field(None, description="Keep certain languages.")
-    quality: Quality | None = Field(None, description="Drop poor text.")
-    privacy: Privacy | None = Field(None, description="Mask personal data.")
-    decontaminate: Decontaminate | None = Field(
-        None, description="Drop what a model will be evaluated on."
-    )
-    deduplicate: Deduplicate | None = Field(None, description="Drop copies.")
-
-    bias_audit: bool = Field(
-        False,
-        description="Count how often groups (gender, region, religion, age, occupation) occur and "
-        "in whose company, for the corpus's report.",
-    )
-
-    @property
-    def names_text(self) -> bool:
-        """Whether it says which text to prepare."""
-        return bool(self.sources or self.mixture)
-
-    @field_validator("clean", "language", "quality", "privacy", "deduplicate", mode="before")
-    @classmethod
-    def _on_or_off(cls, value: Any) -> Any:
-        """true: with its defaults; false: not at all."""
-        return {} if value is True else None if value is False else value
-
-    @field_validator("download")
-    @classmethod
-    def _check_download(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            split_download(entry)
-        return value
-
-    @field_validator("val", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        """A lone file or fraction needs no brackets."""
-        items = value if isinstance(value, (tuple, list)) else (value,)
-        numbers = (int, float)
-        return tuple(str(item) if isinstance(item, numbers) else item for item in items)
-
-
-class Tokenizer(Table):
-    """How text becomes tokens."""
-
-    kind: str = Field(
-        "bpe",
-        description="bpe (byte-level), unigram, wordpiece, byte, char, or the path of a "
-        "tokenizer.json to reuse.",
-    )
-    vocab_size: int | None = Field(
-        None,
-        ge=2,
-        description="Number of tokens, special ones included. Derived from the amount "
-        "of text: 1,024 to 32,768.",
-    )
-    separate: bool = Field(
-        False,
-        description="Pairs: a tokenizer of its own for each side, of vocab_size tokens each. For "
-        "languages that share few words, such as en and zh: the texts become fewer tokens, but "
-        "the output head has those of both sides.",
-    )
-    sample_bytes: int = Field(
-        16_000_000,
-        ge=1000,
-        description="At most so many bytes of text, spread over the corpus, train the tokenizer.",
-    )
 
 
 class Model(Table):
@@ -395,42 +245,6 @@ class Training(Table):
         return value
 
 
-class Decoding(Table):
-    """How text is generated from a trained model."""
-
-    max_tokens: int = Field(200, ge=1, description="At most so many new tokens.")
-    temperature: float = Field(0.8, ge=0, description="0: always the most probable token.")
-    top_k: int = Field(0, ge=0, description="Choose among the k most probable tokens. 0: all.")
-    top_p: float = Field(
-        0.95,
-        gt=0,
-        le=1,
-        description="Choose among the most probable tokens that together have this probability.",
-    )
-    min_p: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Leave out tokens less probable than this fraction of the most probable one.",
-    )
-    repetition_penalty: float = Field(
-        1.0, gt=0, description="Above 1: tokens that occurred become less probable."
-    )
-    stop: tuple[str, ...] = Field((), description="Stop at any of these strings.")
-    seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Seed of the sampling. Default: a new one each time."
-    )
-    beam: int = Field(
-        5, ge=1, description="Translations that are followed at a time. 1: greedy, the fastest."
-    )
-    length_penalty: float = Field(
-        1.0,
-        ge=-10,
-        le=10,
-        description="A translation scores log p / length^this: above 0 favours long ones.",
-    )
-
-
 class Recipe(Table):
     """All that a run is made of."""
 
@@ -445,18 +259,6 @@ class Recipe(Table):
     model: Model = Model()
     training: Training = Training()
     decoding: Decoding = Decoding()
-
-
-def split_download(entry: str) -> tuple[str, int, str]:
-    """'https://ADDRESS BYTES SHA256' -> its parts.
-
-    Raises:
-        ValueError: not such an entry.
-    """
-    match = re.fullmatch(r"(https://\S+)\s+(\d+)\s+([0-9a-f]{64})", entry)
-    if not match:
-        raise ValueError(f"'{entry}' is not https://ADDRESS BYTES SHA256")
-    return match[1], int(match[2]), match[3]
 
 
 def parse_size(text: str) -> int:

@@ -40,6 +40,18 @@ def only(result: tuple[list[str], list[str | None]]) -> tuple[str, str | None]:
     return result[0][0], result[1][0]
 
 
+@pytest.mark.parametrize("kind", ["h1", "h2", "h5"])
+def test_a_long_heading_close_above_the_text_is_its_title(extract, kind: str) -> None:
+    # As on the pages of societies and offices, whose <title> is the site's.
+    body = (
+        "<main><h3>首页 - 动态</h3><{0}>二〇一九年人文地理学术年会在重庆举行</{0}>"
+        "<div>发布时间：2019-05-18 来源：学会</div><p>{1}</p><p>{1}完。</p></main>"
+    )
+    text, _ = only(extract([page(body.format(kind, CHINESE), "动态 - 学会官网")]))
+    assert text.split("\n")[0] == "二〇一九年人文地理学术年会在重庆举行"
+    assert "首页" not in text and "发布时间" not in text
+
+
 def test_the_article_stays_and_the_site_goes(extract) -> None:
     text, reason = only(
         extract(
@@ -187,6 +199,10 @@ def test_preformatted_text_keeps_its_form() -> None:
         "来源：新华网",
         "澎湃新闻记者 张三",
         "（原标题：某事）",
+        "写着字的纸团。沙坪坝区公安分局供图 华龙网发",
+        "标签",
+        "请自觉遵守互联网相关的政策法规，共同营造友善的跟评环境。",
+        "网易通行证/邮箱用户可以直接登录：",
     ],
 )
 def test_captions_bylines_and_dates_are_furniture_of_a_page(line: str) -> None:
@@ -202,6 +218,8 @@ def test_captions_bylines_and_dates_are_furniture_of_a_page(line: str) -> None:
         "Photographs of the town were found.",
         "她说：来源不明的钱不能要。",
         "记者从现场了解到，无人受伤。",
+        "这些照片都是他在山里拍摄 如下所示",
+        "标签上写着产地和日期。",
         "2019年，龙湖集团即将迎来赴港上市10周年。十年前，他们的故事还没有开始，谁也不知道后来会怎样。",
     ],
 )

@@ -27,7 +27,7 @@ from xunlian.corpus.duplicates.runs import Range
 from xunlian.corpus.engines.tasks import Task, Told
 from xunlian.corpus.line import Outcome, change
 from xunlian.corpus.stages.exact import without_paragraphs
-from xunlian.corpus.tally import Tally
+from xunlian.corpus.tally import Tally, size
 from xunlian.recipe.corpus_dedup import Deduplicate
 
 STAGE = "duplicates"
@@ -104,7 +104,7 @@ def sign_chunk(
     with signing(Path(folder), number, Deduplicate.model_validate(settings)) as signer:
         for rows in read_rows(Path(work), stages, chunk):
             live = [text for text in rows["text"] if text is not None]
-            told(sum(map(len, live)))
+            told(sum(map(size, live)))
             signer.add(live)
 
 

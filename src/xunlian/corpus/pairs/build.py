@@ -22,9 +22,11 @@ from xunlian.console import progress
 from xunlian.corpus.encode import Sequenced, in_batches
 from xunlian.corpus.engines.workers import choose_workers, encode_all
 from xunlian.corpus.fertility import FERTILITY_BYTES, fertility, head, overall
+from xunlian.corpus.origins import with_origins
 from xunlian.corpus.pairs.clean import REASONS
 from xunlian.corpus.pairs.read import Pair, PairSource
 from xunlian.corpus.pairs.survey import PairSurvey, find_reading, kept_pairs, size, survey_pairs
+from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.sample import Sampler, texts
 from xunlian.corpus.vocabulary import make_tokenizer
 from xunlian.errors import InputError
@@ -119,7 +121,7 @@ def build_pair_corpus(
                 "xunlian": xunlian.__version__,
                 "task": recipe.task,
                 "languages": dict(zip(COLUMNS, reading.languages, strict=True)),
-                "sources": _names(reading.train),
+                "sources": with_origins(recipe.corpus, {"": _files(reading.train)}),
                 "val": _names(reading.val) if reading.val else recipe.corpus.val[0],
                 "reading": recipe.corpus.model_dump(
                     include={"source_field", "target_field", "encoding", "max_length_ratio"}
@@ -193,4 +195,8 @@ def _split_card(columns: dict[str, Counter[str]], shards: list[dict[str, Any]]) 
 
 
 def _names(pairs: list[PairSource]) -> list[dict[str, Any]]:
-    return [{"name": file.name, "bytes": file.size} for pair in pairs for file in pair.files]
+    return [{"name": file.name, "bytes": file.size} for file in _files(pairs)]
+
+
+def _files(pairs: list[PairSource]) -> list[Source]:
+    return [file for pair in pairs for file in pair.files]

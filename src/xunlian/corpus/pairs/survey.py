@@ -53,7 +53,7 @@ def find_reading(recipe: Recipe) -> Reading:
     corpus = recipe.corpus
     if not corpus.sources:
         raise InputError("Nothing to prepare: name files of pairs, or set corpus.sources.")
-    train = find_pairs(corpus.sources)
+    train = find_pairs(corpus.source_paths)
     holdout = parse_holdout(corpus.val)
     val: list[PairSource] = []
     if holdout is None:

@@ -36,7 +36,7 @@ class Download:
 
 def missing(corpus: CorpusSettings) -> list[Download]:
     """What the recipe could fetch and does not find."""
-    wanted = {Path(name).name: Path(name) for name in (*corpus.sources, *corpus.val)}
+    wanted = {Path(name).name: Path(name) for name in (*corpus.source_paths, *corpus.val)}
     found = []
     for entry in corpus.download:
         url, size, checksum = split_download(entry)

@@ -107,6 +107,17 @@ def extract(pages: Sequence[Page], mode: Mode = "fast") -> list[str]:
     return make_extractor(mode)(pages)[0]
 
 
+def make_viewer() -> Callable[[str], str]:
+    """A function (page) -> all of its text that a browser would show, for people to compare with
+    what was taken out of it.
+
+    Raises:
+        InputError: the libraries are not installed.
+    """
+    extract_plain_text = need("resiliparse.extract.html2text", "web").extract_plain_text
+    return lambda page: extract_plain_text(page, main_content=False, list_bullets=False)
+
+
 def make_decoder() -> Callable[[bytes, str | None], str]:
     """A function (bytes of a page, what the server said of its encoding) -> text."""
     encoding = need("resiliparse.parse.encoding", "web")

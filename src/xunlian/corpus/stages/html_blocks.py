@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from xunlian.corpus.stages.boilerplate import is_page_furniture, starts_appendix
 
 PARAGRAPH_BYTES = 90
+_TITLE_BYTES = 30  # of a heading other than h1: shorter ones stand above parts of a site
 APPENDIX_SHARE = 0.35
 """What follows the heading of an appendix is one only when it is this much of the page, or less."""
 
@@ -148,11 +149,22 @@ def choose(blocks: list[Block], page_title: str = "", whole_page: bool = False) 
 
 
 def _title(blocks: list[Block], page_title: str) -> int:
-    """Index of the text's title, or -1: a heading, or what the page's own title begins with."""
+    """Index of the text's title, or -1: what the page's own title begins with, the first h1, or a
+    long heading close above the text."""
     for i, block in enumerate(blocks):
         if not block.drop and len(block.text) > 5 and page_title.startswith(block.text):
             return i
-    return next((i for i, block in enumerate(blocks) if block.kind == "h1"), -1)
+    if (first := next((i for i, block in enumerate(blocks) if block.kind == "h1"), -1)) >= 0:
+        return first
+    for i in range(len(blocks) - 1, max(len(blocks) - 4, -1), -1):
+        block = blocks[i]
+        if (
+            block.kind[:1] == "h"
+            and block.size >= _TITLE_BYTES
+            and not (block.drop or block.linked)
+        ):
+            return i
+    return -1
 
 
 def _may_lead(block: Block) -> bool:

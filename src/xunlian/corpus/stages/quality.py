@@ -8,9 +8,10 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,4 +216,11 @@ def _lists(keywords: tuple[str, ...], patterns: tuple[str, ...]) -> Lists:
     return compile_lists(keywords, patterns)
 
 
-_classifier: Callable[[str], Classifier] = lru_cache(2)(load_classifier)
+def _classifier(path: str) -> Classifier:
+    stat = Path(path).stat() if Path(path).exists() else None
+    return _loaded(path, stat and (stat.st_mtime_ns, stat.st_ino))
+
+
+@lru_cache(2)
+def _loaded(path: str, version: object) -> Classifier:
+    return load_classifier(path)

@@ -42,7 +42,7 @@ class Classifier:
     def score(self, texts: list[str]) -> NDArray[np.float64]:
         """(D,) from 0, as the bad examples, to 1, as the good ones."""
         scores: list[NDArray[np.float64]] = []
-        for part in _parts(texts):
+        for part in parts(texts):
             scores.append(self.score_table(Table(part)))
         return np.concatenate(scores) if scores else np.zeros(0)
 
@@ -50,7 +50,7 @@ class Classifier:
         """(D,) the scores of the texts of a table."""
         total = np.zeros(len(table.texts))
         size = np.zeros(len(table.texts))
-        for features, documents in _features(table):
+        for features, documents in features_of(table):
             weights = self.weights[features].astype(np.float64)
             total += np.bincount(documents, weights, minlength=len(total))
             size += np.bincount(documents, minlength=len(total))
@@ -123,17 +123,32 @@ def train_classifier(good: Iterable[str], bad: Iterable[str]) -> Classifier:
     return Classifier(weights.astype(np.float32), bias)
 
 
-def _features(table: Table) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def features_of(table: Table) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Buckets of features with their documents: words, pairs of words, words that begin lines."""
     hashes, documents = table.word_hashes, table.words.documents
     yield _bucket(hashes), documents
     pairs = mix(hashes[:-1] * np.uint64(31)) + hashes[1:]
     together = documents[:-1] == documents[1:]
     yield _bucket(mix(pairs[together])), documents[:-1][together]
+    words = _first_words(table)
+    yield _bucket(mix(hashes[words] * np.uint64(37))), documents[words]
+
+
+def places(table: Table) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Where the same features begin and end, in characters of the table."""
+    starts, ends, documents = table.words.starts, table.words.ends, table.words.documents
+    yield starts, ends
+    together = documents[:-1] == documents[1:]
+    yield starts[:-1][together], ends[1:][together]
+    words = _first_words(table)
+    yield starts[words], ends[words]
+
+
+def _first_words(table: Table) -> NDArray[np.int64]:
+    """Of each line that has any."""
     bounds = table.chunk_bounds_of_lines
     first = table.chunks.starts[bounds[:-1][np.diff(bounds) > 0]]
-    words = np.searchsorted(table.words.starts, first)
-    yield _bucket(mix(hashes[words] * np.uint64(37))), documents[words]
+    return np.searchsorted(table.words.starts, first)
 
 
 def _bucket(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -144,8 +159,8 @@ def _matrix(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row and feature of every occurrence."""
     rows, features = [], []
     done = 0
-    for part in _parts(texts):
-        for found, documents in _features(Table(part)):
+    for part in parts(texts):
+        for found, documents in features_of(Table(part)):
             features.append(found)
             rows.append(documents + done)
         done += len(part)
@@ -165,7 +180,8 @@ def _pieces(texts: Iterable[str]) -> list[str]:
     return [pieces[index * len(pieces) // _MOST_PIECES] for index in range(_MOST_PIECES)]
 
 
-def _parts(texts: list[str]) -> Iterable[list[str]]:
+def parts(texts: list[str]) -> Iterable[list[str]]:
+    """The texts in lists of which each is a table's."""
     part: list[str] = []
     characters = 0
     for text in texts:
