@@ -292,6 +292,20 @@ def test_an_engine_that_cannot_be_is_refused(
         command(text, "--out", tmp_path / "out", *options)
 
 
+def test_documents_that_stay_of_a_cut_file_are_counted(tmp_path: Path, capsys) -> None:
+    import gzip
+    import random
+
+    lines = "".join(f'{{"text": "number {random.random()}"}}\n' for _ in range(20_000))
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines.encode())[:-2000])
+    options = ["--on-error", "skip", "--val", "0", "--tokenizer", "byte"]
+    assert command(tmp_path / "cut.jsonl.gz", "--out", tmp_path / "out", *options) == 0
+    said = capsys.readouterr().err
+    count = open_corpus(tmp_path / "out").split_card("train")["documents"]
+    assert "cannot be read: 1 file." in said
+    assert f"Of damaged files {count:,} documents before the damage stayed." in said
+
+
 def test_what_could_not_be_read_and_what_stages_left_out_is_said(tmp_path: Path, capsys) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
@@ -302,5 +316,5 @@ def test_what_could_not_be_read_and_what_stages_left_out_is_said(tmp_path: Path,
     settings = ["corpus.quality.rules=[]", 'corpus.quality.keywords=["lorem ipsum"]']
     assert command(texts, *settings, "--out", tmp_path / "out", *options) == 0
     said = capsys.readouterr().err
-    assert "Set aside because they cannot be read: 1 files." in said
+    assert "Set aside because they cannot be read: 1 file." in said
     assert "Left out by the stages: 1 by quality." in said
