@@ -98,6 +98,22 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
             raise
 
 
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, for libraries that open files themselves: yields the temporary path."""
+    path = Path(path)
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        ) as folder:
+            part = Path(folder) / path.name
+            yield part
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, with its keys in the order given."""
     with atomic_write(path) as file:

@@ -43,12 +43,12 @@ def write_ctranslate2(
     rows, source = model.config.vocab_size, tokenizers.source
     if isinstance(model, Decoder):
         spec = _decoder(model)
-        spec.register_vocabulary(_tokens(source, rows))
+        spec.register_vocabulary(row_names(source, rows))
     else:
         assert start_id is not None
         spec = _encoder_decoder(model)
-        spec.register_source_vocabulary(_tokens(source, rows))
-        spec.register_target_vocabulary(_tokens(tokenizers.target, rows))
+        spec.register_source_vocabulary(row_names(source, rows))
+        spec.register_target_vocabulary(row_names(tokenizers.target, rows))
         spec.config.decoder_start_token = source.backend.id_to_token(start_id)
     # Documents follow each other, so the token that ends one also starts the next. A byte-level
     # vocabulary has no unknown token, and CTranslate2 cannot do without the name of one.
@@ -59,7 +59,7 @@ def write_ctranslate2(
     spec.save(str(folder))
 
 
-def _tokens(tokenizer: Tokenizer, rows: int) -> list[str]:
+def row_names(tokenizer: Tokenizer, rows: int) -> list[str]:
     """Each row's token; rows without one get a name that no text contains."""
     names = [f"[unused-{i}]" for i in range(rows)]
     for token, i in tokenizer.backend.get_vocab(with_added_tokens=True).items():

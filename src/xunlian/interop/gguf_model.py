@@ -1,7 +1,8 @@
 """GGUF, the file of llama.cpp and what is built on it (Ollama, LM Studio): written, and read back.
 
 One file holds shape, weights and tokenizer. Matrices are stored in the type asked for; norms,
-biases and positions, which are few, in fp32. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md
+biases and positions, which are few, in fp32.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from collections.abc import Iterator, Mapping

@@ -85,8 +85,8 @@ def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
     kinds = [UNUSED] * rows
     for token, i in tokenizer.backend.get_vocab(with_added_tokens=True).items():
         names[i], kinds[i] = token, NORMAL
-    for i, token in tokenizer.backend.get_added_tokens_decoder().items():
-        kinds[i] = CONTROL if token.special else USER_DEFINED
+    for i, added in tokenizer.backend.get_added_tokens_decoder().items():
+        kinds[i] = CONTROL if added.special else USER_DEFINED
     return names, kinds
 
 

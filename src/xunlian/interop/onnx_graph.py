@@ -48,9 +48,7 @@ class Graph:
     def split(self, x: str) -> tuple[str, str]:
         """The two halves of the last axis."""
         names = [f"half_{len(self._nodes)}_{i}" for i in range(2)]
-        self._nodes.append(
-            self._onnx.helper.make_node("Split", [x], names, axis=-1, num_outputs=2)
-        )
+        self._nodes.append(self._onnx.helper.make_node("Split", [x], names, axis=-1, num_outputs=2))
         return names[0], names[1]
 
     def constant(self, values: Any, name: str | None = None) -> str:
@@ -95,6 +93,8 @@ class Graph:
             model, str(file), save_as_external_data=True, location=f"{file.name}.data",
             size_threshold=_INLINE,
         )  # fmt: skip
+        # The library lets nobody but the owner read it.
+        file.with_name(f"{file.name}.data").chmod(file.stat().st_mode)
 
     # Layers
 

@@ -15,6 +15,7 @@ of a head, V vocabulary.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -52,7 +53,7 @@ def _write_encoder(file: Path, model: EncoderDecoder) -> None:
             return _mixed(graph, q, k, v, bias, inner)
 
         x = _add(graph, x, block, block.attention_norm, look)
-        x = _add(graph, x, block, block.mlp_norm, lambda x, mlp=block.mlp: graph.mlp(x, mlp))
+        x = _add(graph, x, block, block.mlp_norm, partial(graph.mlp, mlp=block.mlp))
     if config.norms_first:
         x = graph.norm(x, model.encoder_norm)
     for number, block in enumerate(model.decoder):
@@ -91,7 +92,7 @@ def _write_decoder(file: Path, model: EncoderDecoder) -> None:
 
         x = _add(graph, x, block, block.attention_norm, look_back)
         x = _add(graph, x, block, block.cross_norm, look_across)
-        x = _add(graph, x, block, block.mlp_norm, lambda x, mlp=block.mlp: graph.mlp(x, mlp))
+        x = _add(graph, x, block, block.mlp_norm, partial(graph.mlp, mlp=block.mlp))
     if config.norms_first:
         x = graph.norm(x, model.decoder_norm)
     graph.head(x, embedding)
