@@ -84,7 +84,7 @@ import ctranslate2, tokenizers
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 generator = ctranslate2.Generator(".", device="cpu")
 tokens = tokenizer.encode({prompt!r}, add_special_tokens=False).tokens
-found = generator.generate_batch([tokens], max_length={length}, sampling_topk=1)
+found = generator.generate_batch([tokens], max_length={new}, sampling_topk=1)
 print(tokenizer.decode(found[0].sequences_ids[0]))
 ```
 """
@@ -100,7 +100,7 @@ target_tokenizer = tokenizers.Tokenizer.from_file("{target}tokenizer.json")
 translator = ctranslate2.Translator(".", device="cpu")
 tokens = source_tokenizer.encode({prompt!r}, add_special_tokens=False).tokens
 found = translator.translate_batch(
-    [tokens + [{end_token!r}]], beam_size=4, max_decoding_length={length}
+    [tokens + [{end_token!r}]], beam_size=4, max_decoding_length={new}
 )
 ids = [target_tokenizer.token_to_id(token) for token in found[0].hypotheses[0]]
 print(target_tokenizer.decode(ids))
@@ -127,10 +127,14 @@ def note(
     ends: list[int],
     separate: bool,
 ) -> str:
-    """The README of a folder in the format `to`, with a program that reads `prompt`."""
+    """The README of a folder in the format `to`, with a program that reads `prompt`.
+
+    It stops at a text (a target) of `length` tokens, its first one included.
+    """
     return _NOTES[to, pairs].format(
         prompt=prompt,
         length=length,
+        new=length - 1,
         start=start_id,
         end=end_id,
         end_token=end_token,
