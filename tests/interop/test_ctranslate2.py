@@ -13,7 +13,7 @@ from made_pairs import CONFIGS, randomized, some_sources
 
 from xunlian.decoding.beam import beam_search
 from xunlian.decoding.pair_engine import PairEngine
-from xunlian.interop.ctranslate2_model import row_names, write_ctranslate2
+from xunlian.interop.ctranslate2_model import write_ctranslate2
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.tokenizer.sides import Sides, side_by_side
 from xunlian.tokenizer.train import train_tokenizer
@@ -65,7 +65,7 @@ def test_what_we_write_for_it_translates_the_same(tmp_path, layout, separate):
     write_ctranslate2(tmp_path, model, sides, start, "float32")
     theirs = ctranslate2.Translator(str(tmp_path), device="cpu")
     sources = [[*source[:-1], end] for source in some_sources([3, 9, 14, 7])]
-    read, written = (row_names(side, config.vocab_size) for side in sides)
+    read, written = (side.names(config.vocab_size) for side in sides)
     results = theirs.translate_batch(
         [[read[i] for i in source] for source in sources], beam_size=4, max_decoding_length=20
     )

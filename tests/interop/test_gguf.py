@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tokenizers as hf_tokenizers
 import torch
 from conftest import SAMPLES
 from made_decoder import CONFIGS, PORTABLE, randomized
@@ -12,7 +13,9 @@ from safetensors.numpy import load_file
 
 from xunlian.errors import InputError
 from xunlian.interop.gguf_model import TYPES, read_gguf, write_gguf
+from xunlian.interop.gguf_tokenizer import tokenizer_fields
 from xunlian.interop.huggingface import write_config, write_weights
+from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.tokenizer.train import train_tokenizer
 
 gguf = pytest.importorskip("gguf", reason='needs pip install "xunlian[gguf]"')
@@ -157,6 +160,50 @@ def test_rows_that_cannot_be_cut_into_blocks_are_kept_in_half_precision(tmp_path
     assert kinds["blk.0.attn_norm.weight"] == "F32"
 
 
+def test_rows_without_a_token_have_names_of_their_own_and_are_marked_unused(tokenizers, tmp_path):
+    tokenizer = tokenizers["byte"]
+    found = tokenizer_fields(tokenizer, tmp_path, 300)
+    assert found.tokens[:257] == tokenizer.names(257) and len(set(found.tokens)) == 300
+    assert found.kinds[257:] == [gguf.TokenType.UNUSED] * 43
+    assert gguf.TokenType.UNUSED not in found.kinds[:257]
+
+
+@pytest.mark.parametrize(
+    "pattern, name",
+    [
+        (None, "gpt-2"),
+        (r"\p{N}", "qwen2"),
+        (r"\p{N}{1,3}", "llama-bpe"),
+    ],
+)
+def test_split_patterns_of_open_models_have_the_names_of_llama_cpp(
+    tokenizers, tmp_path, pattern, name
+):
+    content = json.loads(tokenizers["bpe"].backend.to_str())
+    split, to_bytes = content["pre_tokenizer"]["pretokenizers"]
+    if pattern is None:  # the library's own, which is GPT-2's
+        content["pre_tokenizer"] = to_bytes | {"use_regex": True}
+    else:
+        words = split["pattern"]["Regex"]
+        split["pattern"]["Regex"] = words.replace(r"|\p{N}|", f"|{pattern}|")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 400).pre == name
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_added_by_llama_cpp_too(tokenizers, tmp_path):
+    content = json.loads(tokenizers["byte"].backend.to_str())
+    backend = hf_tokenizers.Tokenizer.from_str(json.dumps(content))
+    backend.add_special_tokens(["<s>"])
+    backend.post_processor = hf_tokenizers.processors.TemplateProcessing(
+        single=["<s>", "$A"], pair=["<s>", "$A", "$B"], special_tokens=[("<s>", 257)]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    marked = tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 258)
+    assert (marked.add_start, marked.start_id, marked.add_end) == (True, 257, False)
+    plain = tokenizer_fields(tokenizers["byte"], tmp_path, 258)
+    assert (plain.add_start, plain.start_id) == (False, tokenizers["byte"].end_id)
+
+
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
 def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path, tokenizers, kind):
     model = make(tmp_path, "qwen3", tokenizers[kind])
@@ -169,8 +216,6 @@ def test_a_split_pattern_that_llama_cpp_lacks_is_refused(tmp_path, tokenizers):
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\w+|\W"
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    from xunlian.tokenizer.tokenizer import load_tokenizer
-
     with pytest.raises(InputError, match="split pattern of its own"):
         write_gguf(tmp_path / "m.gguf", model, load_tokenizer(tmp_path), tmp_path, "m", "f16")
 

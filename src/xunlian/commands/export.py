@@ -18,6 +18,12 @@ TYPES = {
     "ctranslate2": ("int8", "int8_float32", "float16", "float32"),
     "onnx": ("float32",),
 }
+# Which of our networks each can hold.
+KINDS = {
+    "gguf": ("qwen3", "gpt2"),
+    "ctranslate2": ("qwen3", "gpt2", "pegasus", "marian"),
+    "onnx": ("qwen3", "gpt2", "pegasus", "marian"),
+}
 SHEET = "export.json"
 """In an exported folder: what it is, and what the check found."""
 
@@ -52,7 +58,7 @@ def export(
         XunlianError: the check failed; nothing was written.
     """
     from xunlian.evaluation.exported import sample_tokens
-    from xunlian.files import atomic_folder, atomic_path
+    from xunlian.files import atomic_folder, atomic_path, write_text
     from xunlian.runs.load import load_run
 
     type = _checked_type(to, type)
@@ -68,6 +74,7 @@ def export(
     else:
         with atomic_folder(out, replace=force) as folder:
             check = _folder(folder, loaded, texts, to, type)
+            write_text(folder / "README.md", _note(run, loaded, to))
     return {
         "path": str(out),
         "to": to,
@@ -112,23 +119,18 @@ def _check_place(out: Path, is_file: bool, force: bool) -> None:
 
 def _check_model(loaded: "Loaded", to: str) -> None:
     from xunlian.errors import InputError
-    from xunlian.interop.gguf_model import ARCHITECTURES
-    from xunlian.models.encoder_decoder import EncoderDecoder
     from xunlian.models.recurrent import RecurrentConfig
 
     config = loaded.model.config
     own = config.family if isinstance(config, RecurrentConfig) else config.architecture
-    if isinstance(config, RecurrentConfig) or own == "speedrun":
-        raise InputError(
-            f"'{loaded.folder}' is of the kind {own}, which no other engine has. What can be "
-            "exported: qwen3 and gpt2 to gguf, ctranslate2 and onnx; pegasus and marian to "
-            "ctranslate2 and onnx."
-        )
-    if to == "gguf" and (isinstance(loaded.model, EncoderDecoder) or own not in ARCHITECTURES):
-        raise InputError(
-            f"'{loaded.folder}' is of the kind {own}, which llama.cpp does not have. Export it to "
-            "ctranslate2 or onnx."
-        )
+    takers = [name for name, kinds in KINDS.items() if own in kinds]
+    if to in takers:
+        return
+    kind = f"'{loaded.folder}' is of the kind {own}"
+    if takers:
+        raise InputError(f"{kind}, which cannot go to {to}. Export it to {' or '.join(takers)}.")
+    taken = "; ".join(f"{name} takes {', '.join(kinds)}" for name, kinds in KINDS.items())
+    raise InputError(f"{kind}, which no other engine has. Of ours, {taken}.")
 
 
 def _gguf(
@@ -150,7 +152,7 @@ def _folder(
 ) -> "Agreement":
     from xunlian.corpus.extras import need
     from xunlian.evaluation.exported import compare_ctranslate2, compare_onnx
-    from xunlian.files import write_json, write_text
+    from xunlian.files import write_json
     from xunlian.interop.ctranslate2_model import write_ctranslate2
     from xunlian.interop.onnx_decoder import FILE, write_decoder
     from xunlian.interop.onnx_pairs import write_pairs
@@ -171,15 +173,16 @@ def _folder(
         check = compare_ctranslate2(folder, loaded, texts, type_)
     check.require(type_)
     _copy_files(folder, loaded, to)
-    write_text(folder / "README.md", _note(loaded, to))
     write_json(folder / SHEET, {"to": to, "type": type_, "check": check.figures()})
     return check
 
 
 def _copy_files(folder: Path, loaded: "Loaded", to: str) -> None:
     """Tokenizers, and the configurations where the engine has none of that name itself."""
+    from xunlian.tokenizer.fingerprint import TARGET
+
     configurations = ("config.json", "generation_config.json") if to == "onnx" else ()
-    for source in (loaded.folder, loaded.folder / "target"):
+    for source in (loaded.folder, loaded.folder / TARGET):
         place = folder / source.relative_to(loaded.folder)
         for name in (*_COPIED, *configurations):
             if (source / name).is_file():
@@ -187,13 +190,17 @@ def _copy_files(folder: Path, loaded: "Loaded", to: str) -> None:
                 shutil.copyfile(source / name, place / name)
 
 
-def _note(loaded: "Loaded", to: str) -> str:
+def _note(run: str | Path, loaded: "Loaded", to: str) -> str:
     from xunlian.commands.export_notes import note
+    from xunlian.runs.folder import open_run
+    from xunlian.runs.load import is_run
+
+    prompts = open_run(run).recipe.prompts if is_run(run) else ()
 
     return note(
         to,
         pairs=loaded.start_id is not None,
-        prompt="The",
+        prompt=prompts[0] if prompts else "The",
         length=min(64, loaded.model.config.context),
         start_id=loaded.start_id,
         end_id=loaded.tokenizer.end_id,

@@ -1,6 +1,6 @@
 """The README.md beside an exported model: how to run it, without Xunlian."""
 
-from pathlib import Path
+from xunlian.tokenizer.fingerprint import TARGET
 
 _ONNX_DECODER = """# A language model in ONNX
 
@@ -139,5 +139,5 @@ def note(
         end=end_id,
         end_token=end_token,
         ends=ends,
-        target=f"{Path('target')}/" if separate else "",
+        target=f"{TARGET}/" if separate else "",
     )

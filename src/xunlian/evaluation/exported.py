@@ -24,7 +24,6 @@ from xunlian.decoding.pair_engine import PairEngine
 from xunlian.errors import InputError, XunlianError
 from xunlian.evaluation.onnx_sessions import Logits, decoder_logits, pair_logits
 from xunlian.evaluation.scores import score
-from xunlian.interop.ctranslate2_model import row_names
 from xunlian.interop.gguf_model import read_gguf
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
@@ -213,8 +212,8 @@ def _compare_translator(
 ) -> Agreement:
     model, start = loaded.model, loaded.start_id
     assert isinstance(model, EncoderDecoder) and start is not None
-    source_names = row_names(loaded.tokenizers.source, model.config.vocab_size)
-    target_names = row_names(loaded.tokenizers.target, model.config.vocab_size)
+    source_names = loaded.tokenizers.source.names(model.config.vocab_size)
+    target_names = loaded.tokenizers.target.names(model.config.vocab_size)
     sources = [[source_names[i] for i in source] for source in texts]
     targets = [_say(model, source, start, loaded.end_ids) for source in texts]
     scored = translator.score_batch(sources, [[target_names[i] for i in t] for t in targets])

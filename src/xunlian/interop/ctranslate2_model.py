@@ -20,8 +20,8 @@ from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.decoder import Block, Decoder
 from xunlian.models.encoder_decoder import DecoderBlock, EncoderBlock, EncoderDecoder
 from xunlian.models.layers import LayerNorm, SwiGLU
+from xunlian.tokenizer.patterns import UNKNOWN
 from xunlian.tokenizer.sides import Sides
-from xunlian.tokenizer.tokenizer import Tokenizer
 
 TYPES = ("int8", "int8_float32", "float16", "float32")
 Type = Literal["int8", "int8_float32", "float16", "float32"]
@@ -43,28 +43,22 @@ def write_ctranslate2(
     rows, source = model.config.vocab_size, tokenizers.source
     if isinstance(model, Decoder):
         spec = _decoder(model)
-        spec.register_vocabulary(row_names(source, rows))
+        spec.register_vocabulary(source.names(rows))
     else:
         assert start_id is not None
         spec = _encoder_decoder(model)
-        spec.register_source_vocabulary(row_names(source, rows))
-        spec.register_target_vocabulary(row_names(tokenizers.target, rows))
+        spec.register_source_vocabulary(source.names(rows))
+        spec.register_target_vocabulary(tokenizers.target.names(rows))
         spec.config.decoder_start_token = source.backend.id_to_token(start_id)
-    # Documents follow each other, so the token that ends one also starts the next. A byte-level
-    # vocabulary has no unknown token, and CTranslate2 cannot do without the name of one.
+    # Documents follow each other, so the token that ends one also starts the next. CTranslate2
+    # cannot do without the name of an unknown token, and a byte-level vocabulary has none.
     spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = source.end_token
+    if source.backend.token_to_id(UNKNOWN) is not None:
+        spec.config.unk_token = UNKNOWN
     spec.config.layer_norm_epsilon = model.config.norm_epsilon
     spec.validate()
     spec.optimize(quantization=type_)
     spec.save(str(folder))
-
-
-def row_names(tokenizer: Tokenizer, rows: int) -> list[str]:
-    """Each row's token; rows without one get a name that no text contains."""
-    names = [f"[unused-{i}]" for i in range(rows)]
-    for token, i in tokenizer.backend.get_vocab(with_added_tokens=True).items():
-        names[i] = token
-    return names
 
 
 def _decoder(model: Decoder) -> Any:

@@ -156,8 +156,7 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, folder: Path, rows: int) -
     if fields.scores is not None:
         writer.add_token_scores(fields.scores)
         writer.add_add_space_prefix(False)
-    # Documents follow each other, so the token that ends one also starts the next.
-    writer.add_bos_token_id(tokenizer.end_id)
+    writer.add_bos_token_id(fields.start_id)
     writer.add_eos_token_id(tokenizer.end_id)
     if tokenizer.pad_id is not None:
         writer.add_pad_token_id(tokenizer.pad_id)

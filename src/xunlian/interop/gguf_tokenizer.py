@@ -39,6 +39,7 @@ class TokenizerFields:
     kinds: list[int]
     merges: list[str] | None
     scores: list[float] | None
+    start_id: int
     add_start: bool
     add_end: bool
     chat_template: str | None
@@ -57,8 +58,8 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
         raise _unknown(content["model"]["type"].lower(), folder)
     whole = content["model"].get("byte_fallback") and not content["model"]["merges"]
     tokens, kinds = _tokens(tokenizer, rows)
-    marked = tokenizer.backend.encode("a", add_special_tokens=True).tokens
-    plain = tokenizer.backend.encode("a", add_special_tokens=False).tokens
+    marked = tokenizer.backend.encode("a", add_special_tokens=True).ids
+    plain = tokenizer.encode("a")
     place = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
     pre, merges, scores = "default", None, None
     if whole:
@@ -73,6 +74,8 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
         kinds=kinds,
         merges=merges,
         scores=scores,
+        # Ours mark no start: documents follow each other, so the end of one starts the next.
+        start_id=marked[0] if place else tokenizer.end_id,
         add_start=place > 0,
         add_end=place + len(plain) < len(marked),
         chat_template=_chat_template(folder),
@@ -80,14 +83,12 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
 
 
 def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
-    """Each row's token and its kind; rows without a token get a name that no text contains."""
-    names = [f"[unused-{i}]" for i in range(rows)]
-    kinds = [UNUSED] * rows
-    for token, i in tokenizer.backend.get_vocab(with_added_tokens=True).items():
-        names[i], kinds[i] = token, NORMAL
+    """Each row's token and its kind."""
+    used = set(tokenizer.backend.get_vocab(with_added_tokens=True).values())
+    kinds = [NORMAL if i in used else UNUSED for i in range(rows)]
     for i, added in tokenizer.backend.get_added_tokens_decoder().items():
         kinds[i] = CONTROL if added.special else USER_DEFINED
-    return names, kinds
+    return tokenizer.names(rows), kinds
 
 
 def _as_sentencepiece(tokens: list[str], kinds: list[int]) -> tuple[list[str], list[int]]:
