@@ -23,6 +23,7 @@ _PUBLIC = {
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
     "backtranslate": "xunlian.commands.backtranslate",
+    "export": "xunlian.commands.export",
     "compare": "xunlian.commands.compare",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
@@ -39,6 +40,7 @@ __all__ = [
     "compare",
     "doctor",
     "evaluate",
+    "export",
     "generate",
     "info",
     "load",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor
     from xunlian.commands.evaluate import evaluate
+    from xunlian.commands.export import export
     from xunlian.commands.generate import generate, load
     from xunlian.commands.info import info
     from xunlian.commands.plan import plan

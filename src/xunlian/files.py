@@ -80,9 +80,7 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     if path.exists() and not replace:
         raise InputError(f"'{path}' exists already. Choose another name, or remove it first.")
     with os_errors(path):
-        first_made = next(
-            (p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None
-        )
+        first_made = _first_missing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         os.chmod(part, 0o777 & ~_umask())
@@ -96,6 +94,27 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
             if first_made is not None:
                 shutil.rmtree(first_made, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, for libraries that open files themselves: yields the temporary path."""
+    path = Path(path)
+    with os_errors(path):
+        first_made = _first_missing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        try:
+            yield folder / path.name
+            with open(folder / path.name, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(folder / path.name, path)
+        except BaseException:
+            if first_made is not None:
+                shutil.rmtree(first_made, ignore_errors=True)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -123,6 +142,11 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_missing(path: Path) -> Path | None:
+    """The outermost folder that must be made for `path`."""
+    return next((p for p in reversed([path.parent, *path.parent.parents]) if not p.exists()), None)
 
 
 def _umask() -> int:

@@ -57,6 +57,13 @@ class Tokenizer:
         """The text of `ids`; special tokens are left out."""
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
+    def names(self, rows: int) -> list[str]:
+        """The token of each id below `rows`; ids without one get names that no text contains."""
+        found = [f"[unused-{i}]" for i in range(rows)]
+        for token, i in self.backend.get_vocab(with_added_tokens=True).items():
+            found[i] = token
+        return found
+
     @property
     def end_token(self) -> str:
         """The name of the token that ends a document."""

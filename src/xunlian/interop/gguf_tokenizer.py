@@ -1,0 +1,142 @@
+"""A tokenizer as llama.cpp reads it: its fields of a GGUF file.
+
+llama.cpp has no tokenizer.json: it has a few tokenizers built in, and a file names one of them. Two
+are ours: `gpt2`, byte-level BPE whose split pattern is named too, and `llama`, SentencePiece's,
+which does what our `char` does when no token is longer than a character.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from xunlian.errors import InputError
+from xunlian.files import read_json
+from xunlian.tokenizer.patterns import BYTE_TOKENS, WORDS
+from xunlian.tokenizer.tokenizer import Tokenizer
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+"""Kinds of tokens, as GGUF numbers them."""
+
+# Split pattern -> llama.cpp's name of it.
+_PATTERNS = {
+    WORDS: "qwen2",
+    WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|"): "llama-bpe",
+}
+_SPACE = "▁"  # how SentencePiece writes a space
+_NO_MERGE = "Ā ā"  # bytes 0 and 1: no array may be empty, and no vocabulary has the two joined
+
+
+@dataclass(frozen=True)
+class TokenizerFields:
+    """What goes under `tokenizer.` in a GGUF file. `merges` are BPE's, `scores` SentencePiece's."""
+
+    model: str
+    pre: str
+    tokens: list[str]
+    kinds: list[int]
+    merges: list[str] | None
+    scores: list[float] | None
+    start_id: int
+    add_start: bool
+    add_end: bool
+    chat_template: str | None
+
+
+def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> TokenizerFields:
+    """The fields of `tokenizer`, which stands in `folder`; the model has `rows` tokens.
+
+    Raises:
+        InputError: llama.cpp has no tokenizer that would give the same tokens.
+    """
+    content = orjson.loads(tokenizer.backend.to_str())
+    normalizer = (content["normalizer"] or {}).get("type")
+    # llama.cpp leaves out NFC, which changes nothing in text that is composed already.
+    if content["model"]["type"] != "BPE" or normalizer not in (None, "NFC"):
+        raise _unknown(content["model"]["type"].lower(), folder)
+    whole = content["model"].get("byte_fallback") and not content["model"]["merges"]
+    tokens, kinds = _tokens(tokenizer, rows)
+    marked = tokenizer.backend.encode("a", add_special_tokens=True).ids
+    plain = tokenizer.encode("a")
+    place = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
+    pre, merges, scores = "default", None, None
+    if whole:
+        tokens, kinds = _as_sentencepiece(tokens, kinds)
+        scores = [0.0] * len(tokens)
+    else:
+        pre, merges = _pattern(content, folder), _merges(content)
+    return TokenizerFields(
+        model="llama" if whole else "gpt2",
+        pre=pre,
+        tokens=tokens,
+        kinds=kinds,
+        merges=merges,
+        scores=scores,
+        # Ours mark no start: documents follow each other, so the end of one starts the next.
+        start_id=marked[0] if place else tokenizer.end_id,
+        add_start=place > 0,
+        add_end=place + len(plain) < len(marked),
+        chat_template=_chat_template(folder),
+    )
+
+
+def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
+    """Each row's token and its kind."""
+    used = set(tokenizer.backend.get_vocab(with_added_tokens=True).values())
+    kinds = [NORMAL if i in used else UNUSED for i in range(rows)]
+    for i, added in tokenizer.backend.get_added_tokens_decoder().items():
+        kinds[i] = CONTROL if added.special else USER_DEFINED
+    return tokenizer.names(rows), kinds
+
+
+def _as_sentencepiece(tokens: list[str], kinds: list[int]) -> tuple[list[str], list[int]]:
+    """Bytes get their kind, a space its sign; where that is a token already, it loses its row."""
+    bytes_ = set(BYTE_TOKENS)
+    kinds = [BYTE if t in bytes_ else kind for t, kind in zip(tokens, kinds, strict=True)]
+    if " " in tokens:
+        if _SPACE in tokens:
+            place = tokens.index(_SPACE)
+            tokens[place], kinds[place] = f"[unused-{place}]", UNUSED
+        tokens[tokens.index(" ")] = _SPACE
+    return tokens, kinds
+
+
+def _merges(content: Mapping[str, Any]) -> list[str]:
+    pairs = content["model"]["merges"]
+    return [p if isinstance(p, str) else " ".join(p) for p in pairs] or [_NO_MERGE]
+
+
+def _pattern(content: Mapping[str, Any], folder: Path) -> str:
+    """llama.cpp's name of how a text is split before its merges."""
+    steps = content["pre_tokenizer"] or {"type": "none"}
+    steps = steps["pretokenizers"] if steps["type"] == "Sequence" else [steps]
+    *splits, last = steps
+    if last["type"] != "ByteLevel" or last["add_prefix_space"]:
+        raise _unknown("BPE that is not byte-level", folder)
+    if not splits and (last["use_regex"] or not content["model"]["merges"]):
+        return "gpt-2"
+    if len(splits) == 1 and splits[0]["type"] == "Split" and not last["use_regex"]:
+        name = _PATTERNS.get(splits[0]["pattern"].get("Regex", ""))
+        if name is not None and splits[0]["behavior"] == "Isolated" and not splits[0]["invert"]:
+            return name
+    raise _unknown("BPE with a split pattern of its own", folder)
+
+
+def _unknown(kind: str, folder: Path) -> InputError:
+    return InputError(
+        f"llama.cpp has no tokenizer like that of '{folder}' ({kind}). It has byte-level BPE with "
+        "the patterns of GPT-2, Qwen2 and Llama 3, bytes and characters: train on a corpus made "
+        "with --tokenizer bpe, byte or char."
+    )
+
+
+def _chat_template(folder: Path) -> str | None:
+    """As Transformers keeps it: in a file of its own, or in tokenizer_config.json."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text("utf-8")
+    settings = folder / "tokenizer_config.json"
+    template = read_json(settings).get("chat_template") if settings.is_file() else None
+    return template if isinstance(template, str) else None

@@ -1,0 +1,251 @@
+"""GGUF files: what is in them, by the format's own library, and what llama.cpp makes of them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tokenizers as hf_tokenizers
+import torch
+from conftest import SAMPLES
+from made_decoder import CONFIGS, PORTABLE, randomized
+from safetensors.numpy import load_file
+
+from xunlian.errors import InputError
+from xunlian.interop.gguf_model import TYPES, read_gguf, write_gguf
+from xunlian.interop.gguf_tokenizer import tokenizer_fields
+from xunlian.interop.huggingface import write_config, write_weights
+from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.tokenizer.train import train_tokenizer
+
+gguf = pytest.importorskip("gguf", reason='needs pip install "xunlian[gguf]"')
+
+# llama.cpp's name of a tensor, and Transformers' of the same.
+QWEN3 = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+    "blk.1.attn_norm.weight": "model.layers.1.input_layernorm.weight",
+    "blk.1.attn_q.weight": "model.layers.1.self_attn.q_proj.weight",
+    "blk.1.attn_k.weight": "model.layers.1.self_attn.k_proj.weight",
+    "blk.1.attn_v.weight": "model.layers.1.self_attn.v_proj.weight",
+    "blk.1.attn_q_norm.weight": "model.layers.1.self_attn.q_norm.weight",
+    "blk.1.attn_k_norm.weight": "model.layers.1.self_attn.k_norm.weight",
+    "blk.1.attn_output.weight": "model.layers.1.self_attn.o_proj.weight",
+    "blk.1.ffn_norm.weight": "model.layers.1.post_attention_layernorm.weight",
+    "blk.1.ffn_gate.weight": "model.layers.1.mlp.gate_proj.weight",
+    "blk.1.ffn_up.weight": "model.layers.1.mlp.up_proj.weight",
+    "blk.1.ffn_down.weight": "model.layers.1.mlp.down_proj.weight",
+}
+GPT2 = {
+    "token_embd.weight": "transformer.wte.weight",
+    "position_embd.weight": "transformer.wpe.weight",
+    "output_norm.weight": "transformer.ln_f.weight",
+    "output_norm.bias": "transformer.ln_f.bias",
+    "blk.0.attn_norm.bias": "transformer.h.0.ln_1.bias",
+    "blk.0.attn_qkv.weight": "transformer.h.0.attn.c_attn.weight",
+    "blk.0.attn_qkv.bias": "transformer.h.0.attn.c_attn.bias",
+    "blk.0.attn_output.weight": "transformer.h.0.attn.c_proj.weight",
+    "blk.0.ffn_norm.weight": "transformer.h.0.ln_2.weight",
+    "blk.0.ffn_up.weight": "transformer.h.0.mlp.c_fc.weight",
+    "blk.0.ffn_down.weight": "transformer.h.0.mlp.c_proj.weight",
+}
+TEXTS = [
+    "The king and the queen",
+    "we don't know,\n\n  what 3 12345 we're DOIN'  now. It'S\t end ",
+    "春眠不觉晓，处处闻啼鸟。é ñ 😀",
+    "<|endoftext|> is not the end",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    text = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:40_000]
+    sizes = {"bpe": 400, "byte": 257, "char": 330, "unigram": 400, "wordpiece": 300}
+    return {
+        kind: train_tokenizer(iter([text] * 2), kind, size, shrink=True)
+        for kind, size in sizes.items()
+    }
+
+
+def make(folder, name, tokenizer, **changes):
+    """A Hugging Face folder of a random decoder that `tokenizer` belongs to."""
+    config = replace(CONFIGS[name], vocab_size=tokenizer.vocab_size, **changes)
+    model = randomized(config)
+    write_config(folder, config, tokenizer.end_id)
+    write_weights(folder / "model.safetensors", model)
+    tokenizer.save(folder)
+    return model
+
+
+def fields_of(file):
+    return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
+
+
+@pytest.mark.parametrize("name, names", [("qwen3", QWEN3), ("gpt2", GPT2)])
+def test_tensors_stand_under_the_names_of_llama_cpp(tmp_path, tokenizers, name, names):
+    model = make(tmp_path, name, tokenizers["bpe"])
+    write_gguf(tmp_path / "m.gguf", model, tokenizers["bpe"], tmp_path, "m", "f32")
+    found = {t.name: np.array(t.data) for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    theirs = load_file(tmp_path / "model.safetensors")
+    for ours, original in names.items():
+        tensor = theirs[original]
+        # GPT-2 keeps inputs first; GGUF has outputs first everywhere.
+        turned = name == "gpt2" and tensor.ndim == 2 and ".h." in original
+        assert np.array_equal(found[ours], tensor.T if turned else tensor), ours
+    assert len(found) == len(theirs)
+
+
+def test_the_fields_say_all_of_the_shape_and_the_special_tokens(tmp_path, tokenizers):
+    tokenizer = tokenizers["bpe"]
+    model = make(tmp_path, "qwen3 grouped", tokenizer, rope_theta=5000.0)
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}\n")
+    write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "grouped", "q8_0")
+    found = fields_of(tmp_path / "m.gguf")
+    assert found["general.architecture"] == "qwen3" and found["general.name"] == "grouped"
+    assert {k: v for k, v in found.items() if k.startswith("qwen3.")} == {
+        "qwen3.vocab_size": 400,
+        "qwen3.context_length": 24,
+        "qwen3.embedding_length": 48,
+        "qwen3.block_count": 2,
+        "qwen3.feed_forward_length": 80,
+        "qwen3.attention.head_count": 4,
+        "qwen3.attention.head_count_kv": 2,
+        "qwen3.attention.key_length": 16,
+        "qwen3.attention.value_length": 16,
+        "qwen3.attention.layer_norm_rms_epsilon": pytest.approx(1e-6),
+        "qwen3.rope.freq_base": 5000.0,
+    }
+    assert found["tokenizer.ggml.model"] == "gpt2" and found["tokenizer.ggml.pre"] == "qwen2"
+    tokens = found["tokenizer.ggml.tokens"]
+    assert tokens == [tokenizer.backend.id_to_token(i) for i in range(400)]
+    end = tokenizer.end_id
+    assert found["tokenizer.ggml.eos_token_id"] == found["tokenizer.ggml.bos_token_id"] == end
+    control = gguf.TokenType.CONTROL
+    assert [i for i, kind in enumerate(found["tokenizer.ggml.token_type"]) if kind == control] == [
+        end
+    ]
+    assert not found["tokenizer.ggml.add_bos_token"]
+    assert found["tokenizer.chat_template"] == "{{ messages[0].content }}\n"
+
+
+@pytest.mark.parametrize("name", PORTABLE)
+@pytest.mark.parametrize("type_", TYPES)
+def test_weights_come_back_as_near_as_their_type_keeps_them(tmp_path, tokenizers, name, type_):
+    model = make(tmp_path, name, tokenizers["byte"], mlp_width=96)
+    write_gguf(tmp_path / "m.gguf", model, tokenizers["byte"], tmp_path, "m", type_)
+    back = read_gguf(tmp_path / "m.gguf")
+    assert replace(back.config, norm_epsilon=0) == replace(model.config, norm_epsilon=0)
+    assert back.config.norm_epsilon == pytest.approx(model.config.norm_epsilon)
+    rounded = 0
+    for key, weight in model.state_dict().items():
+        error = (back.state_dict()[key] - weight).abs()
+        rounded += bool(error.any())
+        if type_ == "f32" or weight.ndim == 1:
+            assert not error.any()
+        else:
+            # Half a step: of fp16's 11 bits (fewer near 0), of the 127 of the largest of 32.
+            halves = (weight.abs() * 2**-11).clamp(min=2**-25)
+            eighths = weight.abs().amax() / 127 * 0.51
+            assert (error <= (halves if type_ == "f16" else torch.maximum(halves, eighths))).all()
+    assert (rounded > 0) == (type_ != "f32")
+
+
+def test_rows_that_cannot_be_cut_into_blocks_are_kept_in_half_precision(tmp_path, tokenizers):
+    model = make(tmp_path, "qwen3", tokenizers["byte"], width=48, mlp_width=64)
+    write_gguf(tmp_path / "m.gguf", model, tokenizers["byte"], tmp_path, "m", "q8_0")
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    assert kinds["blk.0.ffn_down.weight"] == "Q8_0"  # 64 inputs
+    assert kinds["blk.0.ffn_up.weight"] == "F16"  # 48
+    assert kinds["blk.0.attn_norm.weight"] == "F32"
+
+
+def test_rows_without_a_token_have_names_of_their_own_and_are_marked_unused(tokenizers, tmp_path):
+    tokenizer = tokenizers["byte"]
+    found = tokenizer_fields(tokenizer, tmp_path, 300)
+    assert found.tokens[:257] == tokenizer.names(257) and len(set(found.tokens)) == 300
+    assert found.kinds[257:] == [gguf.TokenType.UNUSED] * 43
+    assert gguf.TokenType.UNUSED not in found.kinds[:257]
+
+
+@pytest.mark.parametrize(
+    "pattern, name",
+    [
+        (None, "gpt-2"),
+        (r"\p{N}", "qwen2"),
+        (r"\p{N}{1,3}", "llama-bpe"),
+    ],
+)
+def test_split_patterns_of_open_models_have_the_names_of_llama_cpp(
+    tokenizers, tmp_path, pattern, name
+):
+    content = json.loads(tokenizers["bpe"].backend.to_str())
+    split, to_bytes = content["pre_tokenizer"]["pretokenizers"]
+    if pattern is None:  # the library's own, which is GPT-2's
+        content["pre_tokenizer"] = to_bytes | {"use_regex": True}
+    else:
+        words = split["pattern"]["Regex"]
+        split["pattern"]["Regex"] = words.replace(r"|\p{N}|", f"|{pattern}|")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 400).pre == name
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_added_by_llama_cpp_too(tokenizers, tmp_path):
+    content = json.loads(tokenizers["byte"].backend.to_str())
+    backend = hf_tokenizers.Tokenizer.from_str(json.dumps(content))
+    backend.add_special_tokens(["<s>"])
+    backend.post_processor = hf_tokenizers.processors.TemplateProcessing(
+        single=["<s>", "$A"], pair=["<s>", "$A", "$B"], special_tokens=[("<s>", 257)]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    marked = tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 258)
+    assert (marked.add_start, marked.start_id, marked.add_end) == (True, 257, False)
+    plain = tokenizer_fields(tokenizers["byte"], tmp_path, 258)
+    assert (plain.add_start, plain.start_id) == (False, tokenizers["byte"].end_id)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path, tokenizers, kind):
+    model = make(tmp_path, "qwen3", tokenizers[kind])
+    with pytest.raises(InputError, match=f"no tokenizer like that .*{kind}.*--tokenizer bpe"):
+        write_gguf(tmp_path / "m.gguf", model, tokenizers[kind], tmp_path, "m", "f16")
+
+
+def test_a_split_pattern_that_llama_cpp_lacks_is_refused(tmp_path, tokenizers):
+    model = make(tmp_path, "qwen3", tokenizers["bpe"])
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\w+|\W"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="split pattern of its own"):
+        write_gguf(tmp_path / "m.gguf", model, load_tokenizer(tmp_path), tmp_path, "m", "f16")
+
+
+@pytest.mark.parametrize("name", PORTABLE)
+@pytest.mark.parametrize("kind", ["bpe", "byte", "char"])
+def test_llama_cpp_reads_the_same_tokens_and_writes_the_same_text(tmp_path, tokenizers, name, kind):
+    llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python (a source build)")
+    tokenizer = tokenizers[kind]
+    model = make(tmp_path, name, tokenizer)
+    write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "m", "f32")
+    llama = llama_cpp.Llama(
+        str(tmp_path / "m.gguf"), n_ctx=24, logits_all=True, verbose=False, n_threads=1,
+        type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32, flash_attn=False,
+    )  # fmt: skip
+    for text in TEXTS:
+        tokens = llama.tokenize(text.encode(), add_bos=True, special=False)
+        assert tokens == tokenizer.encode(text), text
+        assert llama.detokenize(tokens).decode() == text
+    ids = tokenizer.encode(TEXTS[0])[:20]
+    llama.eval(ids)
+    with torch.no_grad():
+        ours = model.logits(torch.tensor([ids]))[0]
+    logits = torch.from_numpy(llama.scores[: len(ids)].copy())
+    # llama.cpp looks GELU up in a table of fp16.
+    torch.testing.assert_close(logits, ours, atol=1e-2 if name == "gpt2" else 1e-4, rtol=0)
+    said = list(ids[:8])
+    for token in llama.generate(ids[:8], temp=0.0, top_k=1):
+        said.append(token)
+        with torch.no_grad():
+            assert token == model.logits(torch.tensor([said[:-1]]))[0, -1].argmax()
+        if len(said) == 20 or token == tokenizer.end_id:
+            break
