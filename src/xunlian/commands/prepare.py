@@ -22,6 +22,9 @@ def prepare(
     *inputs: str | Path,
     out: str | Path,
     pairs: bool = False,
+    chat: bool = False,
+    template: str | Path | None = None,
+    show: int = 0,
     val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
@@ -43,6 +46,10 @@ def prepare(
         pairs: the inputs are pairs, for translation (or, with the override `task=summarization`,
             for that): aligned text files two by two, source before target, or files that hold
             both sides (.tsv, .csv, .jsonl, .parquet, .tmx). A recipe says so by its task.
+        chat: the inputs are conversations (.json, .jsonl, .parquet, .csv, .tsv), in any of the
+            usual forms. A recipe says so by its task.
+        template: of conversations, the chat template: 'chatml', a .jinja file or a model folder.
+        show: of conversations, print so many as they were understood.
         val: a fraction to hold out (0: none), or files, folders or globs to validate on.
         tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
         vocab_size: number of tokens; derived from the amount of text when None.
@@ -64,6 +71,8 @@ def prepare(
     recipe = recipe_for(
         inputs,
         pairs=pairs,
+        chat=chat,
+        template=template,
         val=val,
         tokenizer=tokenizer,
         vocab_size=vocab_size,
@@ -82,6 +91,7 @@ def prepare(
         address=address,
         work=Path(work) if work else None,
         keep_text=keep_text,
+        show=show,
     )
 
 
@@ -89,6 +99,8 @@ def recipe_for(
     inputs: Sequence[str | Path],
     *,
     pairs: bool = False,
+    chat: bool = False,
+    template: str | Path | None = None,
     val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
@@ -119,9 +131,17 @@ def recipe_for(
             f"{named or 'prepare'}: task = {recipe.task} learns from text, not from pairs. Use a "
             f"recipe whose task is {' or '.join(PAIR_TASKS)}, or leave --pairs out."
         )
+    if chat and not named:
+        values["task"] = "chat"
+    elif chat and recipe.task != "chat":
+        raise InputError(f"{named}: task = {recipe.task} is no chat. Leave --chat out.")
     given: dict[str, dict[str, Any]] = {
         "corpus": {"sources": names or None, "val": _texts(val), "on_error": on_error},
-        "tokenizer": {"kind": _text(tokenizer), "vocab_size": vocab_size},
+        "tokenizer": {
+            "kind": _text(tokenizer),
+            "vocab_size": vocab_size,
+            "chat_template": _text(template),
+        },
     }
     for table, settings in given.items():
         chosen = {key: value for key, value in settings.items() if value is not None}
@@ -137,6 +157,7 @@ def prepare_from_recipe(
     address: str | None = None,
     work: Path | None = None,
     keep_text: bool = False,
+    show: int = 0,
 ) -> "Corpus":
     """Prepare `recipe.corpus.sources` into the folder `out`.
 
@@ -150,14 +171,20 @@ def prepare_from_recipe(
     require(recipe.corpus)
     if address and engine != "ray":
         raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
-    if recipe.task in PAIR_TASKS:
+    if recipe.task != "chat":
+        _refuse("is for conversations; add --chat", template=recipe.tokenizer.chat_template)
+    if recipe.task != "language-model":
+        what = "conversations are" if recipe.task == "chat" else "pairs are"
+        _refuse(f"is for text; {what} prepared on this machine", engine=engine != "local", work=work)
+        _refuse(f"is for text; {what} read back with `xunlian info`", keep_text=keep_text)
+    if recipe.task == "chat":
+        from xunlian.commands.prepare_chat import show_chats
+        from xunlian.corpus.chat.build import build_chat_corpus
+
+        corpus = build_chat_corpus(recipe, out, show, show_chats if show else None)
+    elif recipe.task in PAIR_TASKS:
         from xunlian.corpus.pairs.build import build_pair_corpus
 
-        for option, given in (("--engine", engine != "local"), ("--work", work)):
-            if given:
-                raise InputError(f"{option} is for text; pairs are prepared on this machine.")
-        if keep_text:
-            raise InputError("--keep-text is for text; pairs are read back with `xunlian info`.")
         corpus = build_pair_corpus(recipe, out, workers)
     else:
         from xunlian.corpus.build import build_corpus
@@ -180,6 +207,12 @@ def prepare_from_recipe(
     return corpus
 
 
+def _refuse(why: str, **options: object) -> None:
+    for name, given in options.items():
+        if given:
+            raise InputError(f"--{name.replace('_', '-')} {why}.")
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """The options of `xunlian prepare`."""
     parser.add_argument(
@@ -198,6 +231,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="pairs for translation (or task=summarization) in place of INPUT: aligned text files "
         "two by two, source before target, or files with both sides (.tsv .csv .jsonl .parquet "
         ".tmx)",
+    )
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="INPUT holds conversations (.json .jsonl .parquet .csv .tsv): messages, ShareGPT, "
+        "Alpaca, prompt and completion, lists of turns",
+    )
+    parser.add_argument(
+        "--template",
+        metavar="NAME|FILE",
+        help="with --chat: the chat template, chatml, a .jinja file or a model folder (default: "
+        "that of a given tokenizer, else chatml)",
     )
     parser.add_argument(
         "--val",
@@ -249,7 +294,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="write nothing; show what would become of a few documents",
     )
     parser.add_argument(
-        "--show", type=int, default=20, metavar="N", help="with --dry-run: how many (default 20)"
+        "--show",
+        type=int,
+        metavar="N",
+        help="with --dry-run: how many (default 20); with --chat: show so many conversations as "
+        "they were understood, and which tokens are learned",
     )
     parser.add_argument(
         "--keep-text", action="store_true", help="leave the cleaned documents in CORPUS/text, too"
@@ -273,6 +322,10 @@ def run(arguments: Namespace) -> int:
     if not (pairs or _recipe(inputs[:1])):
         # Texts may stand behind the option: --val 0.1 book.txt
         inputs, val = inputs + val[1:], val[:1]
+    if pairs and arguments.chat:
+        raise InputError("--pairs and --chat exclude each other: name one.")
+    if arguments.show is not None and arguments.show < 1:
+        raise InputError(f"--show {arguments.show}: at least 1.")
     if not (pairs or inputs):
         raise InputError("Nothing to prepare: name files, folders, a recipe, or --pairs FILE ...")
     if arguments.dry_run:
@@ -283,6 +336,9 @@ def run(arguments: Namespace) -> int:
         *(inputs or pairs),
         out=arguments.out,
         pairs=bool(pairs),
+        chat=arguments.chat,
+        template=arguments.template,
+        show=arguments.show or 0,
         val=val or None,
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
@@ -302,15 +358,28 @@ def _dry_run(
     arguments: Namespace, inputs: list[str], pairs: bool, val: list[str], overrides: list[str]
 ) -> int:
     recipe = recipe_for(
-        inputs, pairs=pairs, val=val or None, on_error=arguments.on_error, overrides=overrides
+        inputs,
+        pairs=pairs,
+        chat=arguments.chat,
+        template=arguments.template,
+        val=val or None,
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        on_error=arguments.on_error,
+        overrides=overrides,
     )
     if recipe.task in PAIR_TASKS:
         raise InputError("--dry-run is for text; it does not show pairs yet.")
-    if arguments.show < 1:
-        raise InputError(f"--show {arguments.show}: at least 1.")
+    count = arguments.show or 20
+    if recipe.task == "chat":
+        from xunlian.commands.prepare_chat import show_chats
+        from xunlian.corpus.chat.survey import survey_chats
+
+        show_chats(survey_chats(recipe, count))
+        return 0
     from xunlian.commands.prepare_preview import show_preview
 
-    show_preview(recipe.corpus, arguments.show)
+    show_preview(recipe.corpus, count)
     return 0
 
 
@@ -349,7 +418,7 @@ def _summarize(corpus: "Corpus") -> None:
     train, val = corpus.split_card("train"), corpus.split_card("val")
     card = corpus.card
     dropped = card["dropped"]
-    unit = "documents" if corpus.task == "language-model" else "pairs"
+    unit = {"language-model": "documents", "chat": "conversations"}.get(corpus.task, "pairs")
     say(
         f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
         f"{train['bytes'] + val['bytes']:,} bytes of text"
@@ -380,6 +449,9 @@ def _summarize(corpus: "Corpus") -> None:
             f"{corpus.tokens('train', column):,} {side}tokens to train on, "
             f"{corpus.tokens('val', column):,} to validate"
         )
+    if corpus.task == "chat":
+        answers = [split["answer_tokens"] for split in (train, val)]
+        say(f"Of these the answers, which are learned: {answers[0]:,} and {answers[1]:,}")
     fertility = card["fertility"]
     parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
     if fertility["english_tokens_per_word"]:

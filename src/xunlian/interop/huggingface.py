@@ -9,6 +9,7 @@ rounding. Pickled weights are refused: opening them can run any code.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,15 +43,22 @@ INDEX_FILE = "model.safetensors.index.json"
 
 
 def write_config(
-    folder: Path, config: Config, end_id: int | None, start_id: int | None = None
+    folder: Path,
+    config: Config,
+    end_id: int | None,
+    start_id: int | None = None,
+    turn_end_id: int | None = None,
 ) -> None:
     """Write config.json and generation_config.json.
 
     `end_id` is the token that ends a document, `start_id` the one from which an encoder-decoder's
-    targets start and with which others pad.
+    targets start and with which others pad, `turn_end_id` one that ends an answer, too.
     """
     fields = to_fields(config, end_id, start_id)
-    generation = {"eos_token_id": end_id, "pad_token_id": end_id}
+    ends: int | list[int] | None = end_id
+    if end_id is not None and turn_end_id not in (None, end_id):
+        ends = [turn_end_id, end_id]
+    generation: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": end_id}
     if fields.get("is_encoder_decoder"):
         # Without a length Transformers stops at 20 tokens.
         generation |= {

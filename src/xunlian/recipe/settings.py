@@ -19,7 +19,7 @@ from xunlian.recipe.corpus_quality import Quality
 from xunlian.recipe.corpus_reading import Reading
 from xunlian.recipe.table import Table
 
-Task = Literal["language-model", "translation", "summarization"]
+Task = Literal["language-model", "chat", "translation", "summarization"]
 PAIR_TASKS = ("translation", "summarization")
 """The tasks that learn from pairs: a source and a target."""
 
@@ -177,6 +177,12 @@ class Tokenizer(Table):
         "languages that share few words, such as en and zh: the texts become fewer tokens, but "
         "the output head has those of both sides.",
     )
+    chat_template: str | None = Field(
+        None,
+        description="Chat: the template that makes a text of a conversation: chatml, a .jinja file "
+        "as Transformers takes it, or a model folder that has one. Default: that of a tokenizer "
+        "that is reused, else chatml.",
+    )
     sample_bytes: int = Field(
         16_000_000,
         ge=1000,
@@ -331,6 +337,12 @@ class Training(Table):
         description="Probability spread over all tokens in what is learned. Default: 0.1 for "
         "pairs, else 0.",
     )
+    neftune_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="Chat: size of the noise on the embeddings while training (NEFTune, arXiv "
+        "2310.05914), such as 5. 0: off.",
+    )
     grad_clip: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; larger ones are scaled down. 0: off."
     )
@@ -436,7 +448,8 @@ class Recipe(Table):
 
     task: Task = Field(
         "language-model",
-        description="What is learned: to go on with a text, or to turn a source into a target.",
+        description="What is learned: to go on with a text, to answer in a conversation, or to turn "
+        "a source into a target.",
     )
     about: str = Field("", description="One line on what the recipe is for.")
     prompts: tuple[str, ...] = Field((), description="Prompts of the samples shown after training.")

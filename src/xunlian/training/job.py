@@ -21,6 +21,7 @@ from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters
 from xunlian.runs.folder import Run, create_run, lock_run, open_run, write_recipe
 from xunlian.shards.corpus import Corpus, open_corpus
+from xunlian.tokenizer.chat import load_chat
 from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
@@ -197,8 +198,10 @@ def _train(
 def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
-    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id)
+    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id, corpus.turn_end_id)
     load_sides(corpus.path).save(run.model_folder)
+    if chat := load_chat(corpus.path):
+        chat.save(run.model_folder)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:

@@ -132,16 +132,17 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
 
 
 def _check_task(recipe: Recipe, corpus: Corpus) -> None:
-    pairs, has_pairs = recipe.task in PAIR_TASKS, corpus.task in PAIR_TASKS
-    if pairs != has_pairs:
+    kinds = {"language-model": "text", "chat": "conversations"}
+    wants, has = (kinds.get(task, "pairs") for task in (recipe.task, corpus.task))
+    if wants != has:
+        prepare = {
+            "text": "TEXT",
+            "conversations": "FILES --chat",
+            "pairs": "--pairs SOURCE TARGET",
+        }[wants]
         raise InputError(
-            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds "
-            f"{'pairs' if has_pairs else 'no pairs'}. "
-            + (
-                "Prepare one: xunlian prepare --pairs SOURCE TARGET --out CORPUS"
-                if pairs
-                else f"Say task={corpus.task}, or name another corpus.path."
-            )
+            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds {has}. Say "
+            f"task={corpus.task}, or prepare another: xunlian prepare {prepare} --out CORPUS"
         )
 
 

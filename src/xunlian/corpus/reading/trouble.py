@@ -79,6 +79,7 @@ class BrokenRecords:
 
     Args:
         place: how the place of record number `n` is called.
+        what: what a record of the file is called.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class BrokenRecords:
         counts: Counter[str],
         set_aside: SetAside = ignore,
         place: Callable[[int], str] = "{:,}".format,
+        what: str = "line",
     ) -> None:
         self.name, self.on_error, self.counts = name, on_error, counts
-        self.set_aside, self.place = set_aside, place
+        self.set_aside, self.place, self.what = set_aside, place, what
         self.lines: list[int] = []
         self.count = 0
         self.reason = ""
@@ -99,7 +101,7 @@ class BrokenRecords:
         self.count += 1
         self.counts["broken_records"] += 1
         if self.on_error == "skip":
-            self.set_aside(self.name, f"line {self.place(line)}", reason)
+            self.set_aside(self.name, f"{self.what} {self.place(line)}", reason)
         if len(self.lines) < 5:
             self.lines.append(line)
             self.reason = self.reason or reason
@@ -110,7 +112,7 @@ class BrokenRecords:
             where = ", ".join(map(self.place, self.lines))
             raise InputError(
                 f"'{self.name}' has {self.count:,} broken "
-                f"{'line' if self.count == 1 else 'lines'} "
-                f"(line {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
+                f"{self.what if self.count == 1 else self.what + 's'} "
+                f"({self.what} {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
                 f"{self.reason}). Mend them, or leave them out with --on-error skip."
             )
