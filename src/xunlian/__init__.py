@@ -19,6 +19,7 @@ _PUBLIC = {
     "evaluate": "xunlian.commands.evaluate",
     "generate": "xunlian.commands.generate",
     "load": "xunlian.commands.generate",
+    "chat": "xunlian.commands.chat",
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
     "backtranslate": "xunlian.commands.backtranslate",
@@ -34,6 +35,7 @@ __all__ = [
     "XunlianError",
     "__version__",
     "backtranslate",
+    "chat",
     "compare",
     "doctor",
     "evaluate",
@@ -52,6 +54,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from xunlian.commands.backtranslate import backtranslate
+    from xunlian.commands.chat import chat
     from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor
     from xunlian.commands.evaluate import evaluate

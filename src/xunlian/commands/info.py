@@ -139,6 +139,8 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
     verb = {"translation": "translate", "summarization": "summarize"}.get(run.recipe.task)
     if verb and _weights(run.model_folder):
         commands += [f"xunlian {verb} {path}", f"xunlian evaluate {path}"]
+    elif run.recipe.task == "chat" and _weights(run.model_folder):
+        commands += [f"xunlian chat {path}", f"xunlian evaluate {path}"]
     elif _weights(run.model_folder):
         prompt = quote((run.recipe.prompts or ("...",))[0])
         commands += [f"xunlian generate {path} --prompt {prompt}", f"xunlian evaluate {path}"]
