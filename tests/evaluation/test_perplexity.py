@@ -179,7 +179,7 @@ def test_ranges_of_windows_add_up_to_the_whole(model):
     windows = count_windows(len(stream), CONTEXT)
     assert windows == 11
     parts = [
-        window_losses(model, stream, first_window=first, last_window=last, **FP32)
+        window_losses(model, stream, CONTEXT, first_window=first, last_window=last, **FP32)
         for first, last in [(0, 4), (4, 4), (4, 10), (10, 11)]
     ]
     assert parts[1] == (0.0, 0)

@@ -120,6 +120,7 @@ def validation_loss(
     nats, tokens = window_losses(
         model,
         stream,
+        model.config.context,
         first_window=0,
         last_window=windows,
         dtype=dtype,
@@ -145,6 +146,7 @@ class StreamValidation:
         return window_losses(
             model,
             self.stream,
+            self.context,
             first_window=first,
             last_window=last,
             dtype=dtype,
@@ -160,6 +162,7 @@ def count_windows(tokens: int, context: int) -> int:
 def window_losses(
     model: Decoder,
     stream: Stream,
+    context: int,
     *,
     first_window: int,
     last_window: int,
@@ -170,9 +173,9 @@ def window_losses(
     """Sum of nats and number of predicted tokens of windows first_window .. last_window - 1.
 
     Several processes each take a range; the sums of their sums are those of the whole stream.
-    Window w predicts tokens w·T + 1 .. w·T + T. All batches have the same shape.
+    Window w predicts tokens w·T + 1 .. w·T + T, where T is `context`, at most the model's. All
+    batches have the same shape.
     """
-    context = model.config.context
     rows = max(1, min(batch_tokens // context, last_window - first_window))
     nats, tokens = 0.0, 0
     with evaluating(model):
