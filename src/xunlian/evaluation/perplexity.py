@@ -199,7 +199,7 @@ def document_score(
     documents: Iterable[Document],
     *,
     stride: int,
-    end_id: int,
+    before_id: int,
     dtype: torch.dtype,
     batch_tokens: int,
     progress: Progress | None = None,
@@ -207,13 +207,13 @@ def document_score(
     """Score each document by itself with a window that moves `stride` tokens at a time.
 
     Each token is scored once, with all of its document before it or at least context - stride
-    tokens of it; the first token of a document is predicted from the end token alone. A
+    tokens of it; the first token of a document is predicted from `before_id` alone. A
     document's own end token is scored too: the total is the cost of the text with its ends.
 
     Args:
         documents: read one at a time, a window at a time.
         stride: 1 (slow, exact) to context (fast, no overlap).
-        end_id: the token put before each document.
+        before_id: the token put before each document.
 
     Raises:
         InputError: there is no token at all.
@@ -222,7 +222,7 @@ def document_score(
     assert 1 <= stride <= context
     nats, tokens = 0.0, 0
     with evaluating(model):
-        windows = _document_windows(documents, context, stride, end_id)
+        windows = _document_windows(documents, context, stride, before_id)
         for inputs_BL, targets_BL, scored in _batches(windows, context, batch_tokens):
             nats += _batch_nats(model, inputs_BL, targets_BL, dtype)
             tokens += scored
@@ -250,14 +250,14 @@ Window = tuple[np.ndarray, np.ndarray, int]
 
 
 def _document_windows(
-    documents: Iterable[Document], context: int, stride: int, end_id: int
+    documents: Iterable[Document], context: int, stride: int, before_id: int
 ) -> Iterator[Window]:
     for document in documents:
         scored = 0
         for start in range(0, len(document), stride):
             stop = min(start + context, len(document))
-            # Inputs lag one behind the targets; before the document stands the end token.
-            before = document[start - 1 : start] if start else [end_id]
+            # Inputs lag one behind the targets; before the document stands one more.
+            before = document[start - 1 : start] if start else [before_id]
             tokens = np.concatenate([before, document[start:stop]])
             targets = tokens[1:].copy()
             targets[: scored - start] = IGNORED

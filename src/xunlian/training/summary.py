@@ -50,7 +50,7 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
         return []
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
-    tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]
+    tokens = [loaded.tokenizer.encode_prompt(prompt) for prompt in prompts]
     settings = run.recipe.decoding.model_copy(
         update={"max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed}
     )
