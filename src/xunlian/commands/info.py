@@ -31,12 +31,13 @@ def info(
         InputError: it is none of these, or it is damaged.
     """
     from xunlian.errors import InputError, did_you_mean
+    from xunlian.hub import local_folder
 
     if split not in ("train", "val"):
         raise InputError(
             f"There is no split '{split}'.{did_you_mean(split, ('train', 'val'))} Use train or val."
         )
-    path = Path(path)
+    path = local_folder(path)
     if (path / "corpus.json").is_file():
         return _corpus(path, show, split, verify)
     if path.exists() and (show or verify):

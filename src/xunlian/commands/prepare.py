@@ -175,7 +175,9 @@ def prepare_from_recipe(
         _refuse("is for conversations; add --chat", template=recipe.tokenizer.chat_template)
     if recipe.task != "language-model":
         what = "conversations are" if recipe.task == "chat" else "pairs are"
-        _refuse(f"is for text; {what} prepared on this machine", engine=engine != "local", work=work)
+        _refuse(
+            f"is for text; {what} prepared on this machine", engine=engine != "local", work=work
+        )
         _refuse(f"is for text; {what} read back with `xunlian info`", keep_text=keep_text)
     if recipe.task == "chat":
         from xunlian.commands.prepare_chat import show_chats

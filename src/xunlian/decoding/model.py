@@ -180,7 +180,7 @@ class LoadedModel:
 
     def _encode(self, prompt: str) -> list[int]:
         check_unicode("prompt", prompt)
-        return self.loaded.tokenizer.encode(prompt) or [self.loaded.tokenizer.end_id]
+        return self.loaded.tokenizer.encode_prompt(prompt)
 
 
 def check_unicode(what: str, text: str) -> None:

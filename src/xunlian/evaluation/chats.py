@@ -22,9 +22,7 @@ class ChatValidation:
     def parts(self) -> int:
         return self.rows.rows_per_epoch
 
-    def nats(
-        self, model: Decoder, first: int, last: int, dtype: torch.dtype
-    ) -> tuple[float, int]:
+    def nats(self, model: Decoder, first: int, last: int, dtype: torch.dtype) -> tuple[float, int]:
         """Sum of -log p over the answers' tokens of rows first .. last-1, the tokens that end them
         included, and how many there are."""
         size = max(1, BATCH_TOKENS // self.rows.context)
@@ -33,8 +31,10 @@ class ChatValidation:
         with evaluating(model):
             for start in range(first, last, size):
                 arrays = self.rows.read(start, min(size, last - start))
-                *inputs, targets = (torch.from_numpy(a).to(device) for a in arrays)
-                hidden = model.confined(*inputs, dtype)
+                inputs, numbers, positions, targets = (
+                    torch.from_numpy(array).to(device) for array in arrays
+                )
+                hidden = model.confined(inputs, numbers, positions, dtype)
                 nats += float(
                     cross_entropy(hidden.flatten(0, 1), model.head_weight, targets.flatten())
                 )

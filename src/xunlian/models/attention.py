@@ -97,16 +97,17 @@ class CausalSelfAttention(nn.Module):
         heads: int,
         kv_heads: int,
         head_width: int,
-        bias: bool,
+        qkv_bias: bool,
+        output_bias: bool,
         qk_norm: bool,
         epsilon: float,
     ):
         super().__init__()
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
-        self.query = Linear(width, heads * head_width, bias=bias)
-        self.key = Linear(width, kv_heads * head_width, bias=bias)
-        self.value = Linear(width, kv_heads * head_width, bias=bias)
-        self.output = Linear(heads * head_width, width, bias=bias)
+        self.query = Linear(width, heads * head_width, bias=qkv_bias)
+        self.key = Linear(width, kv_heads * head_width, bias=qkv_bias)
+        self.value = Linear(width, kv_heads * head_width, bias=qkv_bias)
+        self.output = Linear(heads * head_width, width, bias=output_bias)
         self.query_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
         self.key_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
 

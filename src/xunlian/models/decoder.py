@@ -1,8 +1,10 @@
 """The decoder: a causal language model over one stream of tokens.
 
 Notable ideas:
-- Two layouts that mainstream engines load without custom code: Qwen3 (RMSNorm, rotary positions,
-  QK-norm, SwiGLU; arXiv 2505.09388) and GPT-2 (LayerNorm, learned positions, GELU, biases).
+- Layouts that mainstream engines load without custom code: Qwen3 (RMSNorm, rotary positions,
+  QK-norm, SwiGLU; arXiv 2505.09388), Llama and Mistral (the same without QK-norm; arXiv
+  2302.13971), Qwen2 (Llama with biases on queries, keys and values; arXiv 2407.10671), and GPT-2
+  (LayerNorm, learned positions, GELU, biases). A few switches of one class tell them apart.
 - Output projections of every block start at zero, so that each block starts as the identity
   (arXiv 2203.03466 section D.2), which is worth about a tenth of the training.
 - `forward` stops before the output head: the loss (losses.py) takes the head in chunks.
@@ -20,14 +22,23 @@ from torch.nn import functional as F
 
 from xunlian.models.attention import CausalSelfAttention
 from xunlian.models.dropout import drop, dropout_bytes
-from xunlian.models.layers import GELUMLP, Linear, SwiGLU, make_norm, rotary_table
+from xunlian.models.layers import (
+    GELUMLP,
+    Linear,
+    RopeScaling,
+    SwiGLU,
+    make_norm,
+    rotary_table,
+)
+
+Architecture = Literal["qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun"]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """All that fixes the shape and the mathematics of a decoder."""
 
-    architecture: Literal["qwen3", "gpt2", "speedrun"]
+    architecture: Architecture
     vocab_size: int
     depth: int
     width: int
@@ -39,10 +50,19 @@ class DecoderConfig:
     tied: bool
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-6
+    rope_scaling: RopeScaling | None = None
 
     @property
     def is_gpt2(self) -> bool:
         return self.architecture == "gpt2"
+
+    @property
+    def qk_norm(self) -> bool:
+        return self.architecture in ("qwen3", "speedrun")
+
+    @property
+    def qkv_bias(self) -> bool:
+        return self.architecture in ("gpt2", "qwen2")
 
 
 class Block(nn.Module):
@@ -58,8 +78,9 @@ class Block(nn.Module):
             heads=config.heads,
             kv_heads=config.kv_heads,
             head_width=config.head_width,
-            bias=config.is_gpt2,
-            qk_norm=not config.is_gpt2,
+            qkv_bias=config.qkv_bias,
+            output_bias=config.is_gpt2,
+            qk_norm=config.qk_norm,
             epsilon=config.norm_epsilon,
         )
         self.mlp_norm = make_norm(norm, config.width, config.norm_epsilon)
@@ -77,9 +98,7 @@ class Block(nn.Module):
         """`bytes_` (2, B, L, D) decide what dropout takes; None: nothing. `mask_B1LL` as the
         attention has it."""
         first, second = (None, None) if bytes_ is None else bytes_
-        attended = self.attention(
-            x_BLD, self.attention_norm, rotary, form, mask_B1LL=mask_B1LL
-        )
+        attended = self.attention(x_BLD, self.attention_norm, rotary, form, mask_B1LL=mask_B1LL)
         x_BLD = x_BLD + drop(attended, first, self.dropout)
         return x_BLD + drop(self.mlp(x_BLD, self.mlp_norm), second, self.dropout)
 
@@ -104,7 +123,9 @@ class Decoder(nn.Module):
         )
         self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
         if not config.is_gpt2:
-            cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)
+            cos, sin = rotary_table(
+                config.context, config.head_width, config.rope_theta, config.rope_scaling
+            )
             self.register_buffer("cos", cos, persistent=False)
             self.register_buffer("sin", sin, persistent=False)
 

@@ -122,7 +122,11 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
         raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
     if model.family != "transformer":
         return model
-    known = ("pegasus", "marian") if pairs else ("qwen3", "gpt2", "speedrun")
+    known = (
+        ("pegasus", "marian")
+        if pairs
+        else ("qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun")
+    )
     if model.architecture not in (None, *known):
         raise InputError(
             f"model.architecture = {model.architecture} is not for "

@@ -199,10 +199,15 @@ class Model(Table):
         "only, a language model of theirs carries its state on through the text, one for pairs "
         "has attention; only Xunlian opens them.",
     )
-    architecture: Literal["qwen3", "gpt2", "speedrun", "pegasus", "marian"] | None = Field(
+    architecture: (
+        Literal["qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun", "pegasus", "marian"]
+        | None
+    ) = Field(
         None,
         description="Layout of a transformer; Transformers opens all but speedrun. qwen3: RMSNorm, "
-        "rotary positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned positions, GELU, biases. "
+        "rotary positions, QK-norm, SwiGLU. llama, mistral: the same without QK-norm. qwen2: as "
+        "llama, with biases on queries, keys and values. gpt2: LayerNorm, learned positions, GELU, "
+        "biases. "
         "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
         "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
         "paper. Default: qwen3, and pegasus for pairs.",
@@ -448,8 +453,8 @@ class Recipe(Table):
 
     task: Task = Field(
         "language-model",
-        description="What is learned: to go on with a text, to answer in a conversation, or to turn "
-        "a source into a target.",
+        description="What is learned: to go on with a text, to answer in a conversation, or to "
+        "turn a source into a target.",
     )
     about: str = Field("", description="One line on what the recipe is for.")
     prompts: tuple[str, ...] = Field((), description="Prompts of the samples shown after training.")

@@ -3,39 +3,35 @@
 The ids, and the mask of the assistant's tokens, are those of Transformers' `apply_chat_template`,
 but for one thing: letters in a message that read like a special token stay letters, so nobody can
 end a turn by writing `<|im_end|>` into one.
-
-    tokenizer.json  tokenizer_config.json  chat_template.jinja
 """
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import tokenizers
 
 from xunlian.errors import InputError
-from xunlian.files import read_json, write_json, write_text
 from xunlian.tokenizer.template import (
-    SHIPPED,
     BREAK,
     DEFAULT,
+    SHIPPED,
     Message,
     Rendered,
     Template,
     any_of,
     find_template,
     plain,
-    read_template,
+    template_of,
+    variables_of,
 )
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer, wrap
 
 READ, LEARNED, CUT = 0, 1, 2
 """What a token is: only read, or learned; CUT is added where a user's turn begins before which
 earlier turns can be left out."""
-
-_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True)
@@ -96,17 +92,6 @@ class Chat:
             found.append(Tokens(ids, _marks(offsets, rendered)))
         return found
 
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer and its template into `folder`, as Transformers opens them."""
-        self.tokenizer.save(folder)
-        write_text(folder / "chat_template.jinja", self.template.source)
-        config = read_json(folder / "tokenizer_config.json")
-        # Older engines look for it here.
-        write_json(
-            folder / "tokenizer_config.json",
-            config | dict(self.template.variables) | {"chat_template": self.template.source},
-        )
-
     @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
         """The tokenizer, but special tokens in a text are made: a template writes them so."""
@@ -127,7 +112,9 @@ class Chat:
             end = match.start() if match else len(text)
             found.add_text(text[start:end], start, self.tokenizer.backend)
             if match:
-                found.ids.append(self.tokenizer.backend.token_to_id(match[0]))
+                token = self.tokenizer.backend.token_to_id(match[0])
+                assert token is not None
+                found.ids.append(token)
                 found.offsets.append(match.span())
                 start = match.end()
         return found
@@ -178,8 +165,9 @@ def load_chat(folder: Path) -> Chat | None:
     Raises:
         InputError: the tokenizer is damaged, or the template has a mistake in its syntax.
     """
-    template = read_template(folder, special_names(folder))
-    return template and Chat(load_tokenizer(folder), template)
+    tokenizer = load_tokenizer(folder)
+    template = template_of(tokenizer, str(folder))
+    return None if template is None else Chat(tokenizer, template)
 
 
 def require_chat(folder: Path) -> Chat:
@@ -193,21 +181,19 @@ def require_chat(folder: Path) -> Chat:
     )
 
 
-def make_chat(tokenizer: Tokenizer, folder: Path | None, given: str | None) -> tuple[Chat, int]:
+def make_chat(tokenizer: Tokenizer, given: str | None) -> tuple[Chat, int]:
     """A tokenizer with a template, and how many special tokens it had to be given for it.
 
     Args:
-        folder: where `tokenizer` was read, whose own template and special tokens are kept.
-        given: name, file or folder of another template.
+        given: name, file or folder of a template; None: the tokenizer's own, else `DEFAULT`.
 
     Raises:
         InputError: there is no such template, or it has a mistake in its syntax.
     """
-    variables = special_names(folder) if folder else {}
-    own = read_template(folder, variables) if folder and given is None else None
+    own = template_of(tokenizer, "of the tokenizer") if given is None else None
     if own:
         return Chat(tokenizer, own), 0
-    template = find_template(given or DEFAULT, variables)
+    template = find_template(given or DEFAULT, variables_of(tokenizer))
     wanted = SHIPPED.get(given or DEFAULT, template.tokens)
     missing = [token for token in wanted if tokenizer.backend.token_to_id(token) is None]
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
@@ -216,24 +202,9 @@ def make_chat(tokenizer: Tokenizer, folder: Path | None, given: str | None) -> t
     )
     # A conversation ends with the token that ends its last answer.
     end = template.turn_end(special_tokens(backend)) or tokenizer.end_token
-    pad = tokenizer.end_token if tokenizer.pad_id is None else backend.id_to_token(tokenizer.pad_id)
-    variables = {**variables, "eos_token": end, "pad_token": variables.get("pad_token", pad)}
-    made = wrap(backend, end, variables["pad_token"])
-    return Chat(made, Template(template.source, template.name, variables)), len(missing)
-
-
-def special_names(folder: Path) -> dict[str, str]:
-    """The special tokens that a folder's tokenizer_config.json names, such as bos_token."""
-    file = folder / "tokenizer_config.json"
-    fields = read_json(file) if file.is_file() else {}
-    found = {}
-    for name in _NAMES:
-        token = fields.get(name) if isinstance(fields, dict) else None
-        if isinstance(token, dict):
-            token = token.get("content")
-        if isinstance(token, str):
-            found[name] = token
-    return found
+    pad = tokenizer.end_id if tokenizer.pad_id is None else tokenizer.pad_id
+    made = wrap(backend, end, backend.id_to_token(pad), tokenizer.names, template.source)
+    return Chat(made, replace(template, variables=variables_of(made))), len(missing)
 
 
 def learned_texts(tokens: Tokens, tokenizer: Tokenizer) -> Iterator[tuple[str, bool]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.errors import InputError
+from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
 
 Message = dict[str, str]
 """'role' (system, user, assistant or tool) and 'content'."""
@@ -161,6 +162,25 @@ class Template:
             raise TemplateError(str(error) or type(error).__name__) from error
 
 
+def template_of(tokenizer: Tokenizer, name: str) -> Template | None:
+    """The tokenizer's own template, if it has one. Raises InputError: a mistake in its syntax."""
+    if tokenizer.chat_template is None:
+        return None
+    return checked(Template(tokenizer.chat_template, name, variables_of(tokenizer)))
+
+
+def variables_of(tokenizer: Tokenizer) -> dict[str, str]:
+    """The special tokens that a template may ask for by name, such as bos_token."""
+    found = {"eos_token": tokenizer.end_token}
+    if tokenizer.pad_id is not None:
+        found["pad_token"] = str(tokenizer.backend.id_to_token(tokenizer.pad_id))
+    for name, token in tokenizer.names.items():
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            found[name] = token
+    return found
+
+
 def find_template(given: str, variables: Mapping[str, str]) -> Template:
     """The template of this name: shipped, a file, or that of a folder with a tokenizer.
 
@@ -168,14 +188,17 @@ def find_template(given: str, variables: Mapping[str, str]) -> Template:
         InputError: there is none, or it has a mistake in its syntax.
     """
     if given in SHIPPED:
-        source = Path(__file__).with_name(f"{given}.jinja").read_text("utf-8")
-        return checked(Template(source, given, variables))
+        shipped = Path(__file__).with_name(f"{given}.jinja").read_text("utf-8")
+        return checked(Template(shipped, given, variables))
     path = Path(given)
     if path.is_dir():
-        if found := read_template(path, variables):
-            return found
-        raise InputError(f"'{given}' has no chat template: neither chat_template.jinja nor one in "
-                         "tokenizer_config.json.")
+        own = load_tokenizer(path).chat_template
+        if own is None:
+            raise InputError(
+                f"'{given}' has no chat template: neither chat_template.jinja nor one in "
+                "tokenizer_config.json."
+            )
+        return checked(Template(own, given, variables))
     if not path.is_file():
         raise InputError(
             f"There is no chat template '{given}'. Name {', '.join(SHIPPED)}, a .jinja file, or "
@@ -186,26 +209,6 @@ def find_template(given: str, variables: Mapping[str, str]) -> Template:
     except UnicodeDecodeError as error:
         raise InputError(f"'{given}' is no template: it is not UTF-8 text.") from error
     return checked(Template(source, given, variables))
-
-
-def read_template(folder: Path, variables: Mapping[str, str]) -> Template | None:
-    """The chat template of a folder with a tokenizer, if it has one.
-
-    Raises:
-        InputError: it has a mistake in its syntax.
-    """
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return checked(Template(file.read_text("utf-8"), str(file), variables))
-    config = folder / "tokenizer_config.json"
-    try:
-        source = json.loads(config.read_text("utf-8")).get("chat_template")
-    except (OSError, ValueError, AttributeError):
-        return None
-    if isinstance(source, list):  # several, with names
-        named = {item.get("name"): item.get("template") for item in source}
-        source = named.get("default")
-    return checked(Template(source, str(config), variables)) if isinstance(source, str) else None
 
 
 def checked(template: Template) -> Template:
@@ -263,15 +266,15 @@ def _pattern(specials: tuple[str, ...]) -> "re.Pattern[str] | None":
 def _compiled(source: str, name: str) -> Any:
     import jinja2
     from jinja2.ext import Extension, loopcontrols
-    from jinja2.nodes import CallBlock
+    from jinja2.nodes import CallBlock, Node
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
         """{% generation %} ... {% endgeneration %}: what the assistant says."""
 
-        tags = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 (so the library has it)
 
-        def parse(self, parser: Any) -> CallBlock:
+        def parse(self, parser: Any) -> Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
             return CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)

@@ -56,7 +56,7 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     prompts = list(run.recipe.prompts) or [""]
     if run.recipe.task == "chat":
         return [(f"{prompt}\n", _answer(run, loaded, prompt)) for prompt in run.recipe.prompts]
-    tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]
+    tokens = [loaded.tokenizer.encode_prompt(prompt) for prompt in prompts]
     settings = run.recipe.decoding.model_copy(
         update={"max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed}
     )

@@ -67,7 +67,7 @@ def build_chat_corpus(
         found = survey_chats(recipe, examples)
         if show:
             show(found)
-        found.chat.save(folder)
+        found.chat.tokenizer.save(folder)
         dtype = token_dtype(found.chat.tokenizer.vocab_size)
         notes, sampler = Notes(), Sampler(FERTILITY_BYTES)
         counts = {split: Counter[str]() for split in SPLITS}
@@ -141,7 +141,7 @@ def _write(
     encoded = found.chat.encode([read.rendered for read in reads])
     lengths = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int32)
     starts = np.ones(len(encoded), dtype=bool)
-    columns = (
+    columns: tuple[np.ndarray, ...] = (
         np.fromiter((i for tokens in encoded for i in tokens.ids), np.int64),
         np.fromiter((mark for tokens in encoded for mark in tokens.marks), np.uint8),
     )

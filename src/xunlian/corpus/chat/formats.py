@@ -14,7 +14,7 @@ is the assistant where nobody else is.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from xunlian.tokenizer.template import Message
 
@@ -30,8 +30,8 @@ TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "tur
 _ROLES = ("role", "from", "speaker", "author", "sender")
 _TEXTS = ("content", "value", "text", "utterance", "message", "body")
 _ASKED = ("instruction", "prompt", "question", "query", "problem", "user", "human", "input")
-_ANSWERS = ("output", "response", "completion", "answer", "assistant", "reply", "target", "solution",
-            "golden")  # fmt: skip
+_ANSWERS = ("output", "response", "completion", "answer", "assistant", "reply", "target",
+            "solution", "golden")  # fmt: skip
 _SYSTEMS = ("system", "system_prompt", "system_message")
 
 _NAMES = {
@@ -107,9 +107,13 @@ def _asked(record: Mapping[str, Any], key: str) -> Conversation:
     answer = _first(record, _ANSWERS)
     asked, said = record[key], record.get(answer or "")
     if _is_messages(asked) or _is_messages(said):
-        turns = _turns(asked)[1] if _is_messages(asked) else [_message("user", asked, key)]
-        more = _turns(said)[1] if _is_messages(said) else [_message("assistant", said, str(answer))]
-        return turns + more
+        return [
+            message
+            for role, value, place in (("user", asked, key), ("assistant", said, str(answer)))
+            for message in (
+                _turns(value)[1] if _is_messages(value) else [_message(role, value, place)]
+            )
+        ]
     turns = []
     history = record.get("history")
     if isinstance(history, list):
@@ -122,7 +126,7 @@ def _asked(record: Mapping[str, Any], key: str) -> Conversation:
     return turns
 
 
-def _is_messages(value: Any) -> bool:
+def _is_messages(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 

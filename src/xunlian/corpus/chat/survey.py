@@ -125,7 +125,7 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
                     sampler.add(text)
     _check(verdicts, holdout)
     if given:
-        chat, added = make_chat(*given, settings.chat_template)
+        chat, added = make_chat(given, settings.chat_template)
     else:
         assert sampler
         chat, added = _own(settings, template, sampler, size)
@@ -233,8 +233,8 @@ def _expand(given: tuple[str, ...]) -> list[Source]:
     return found
 
 
-def _given(settings: TokenizerSettings) -> tuple[Tokenizer, Path] | None:
-    """A tokenizer that is reused, and the folder it is in."""
+def _given(settings: TokenizerSettings) -> Tokenizer | None:
+    """The tokenizer that is reused, if one is."""
     if settings.separate:
         raise InputError("tokenizer.separate = true is for pairs. Leave it out.")
     if settings.kind in KINDS or not Path(settings.kind).exists():
@@ -248,15 +248,15 @@ def _given(settings: TokenizerSettings) -> tuple[Tokenizer, Path] | None:
             f"tokenizer.vocab_size = {settings.vocab_size}, but '{settings.kind}' has "
             f"{tokenizer.vocab_size} tokens. Leave vocab_size out."
         )
-    return tokenizer, path if path.is_dir() else path.parent
+    return tokenizer
 
 
 def _template(
-    settings: TokenizerSettings, given: tuple[Tokenizer, Path] | None
+    settings: TokenizerSettings, given: Tokenizer | None
 ) -> tuple[Template, tuple[str, ...]]:
     """The template, and the special tokens that it writes."""
     if given:
-        chat, _ = make_chat(*given, settings.chat_template)
+        chat, _ = make_chat(given, settings.chat_template)
         return chat.template, chat.specials
     template = find_template(settings.chat_template or "chatml", {"eos_token": ""})
     return template, template.tokens
@@ -270,7 +270,7 @@ def _own(
         smaller = max(2, settings.vocab_size - len(template.tokens))
         settings = settings.model_copy(update={"vocab_size": smaller})
     learned = make_tokenizer(settings, lambda: texts(sampler.excerpts()), size)
-    return make_chat(learned, None, settings.chat_template)
+    return make_chat(learned, settings.chat_template)
 
 
 def _without(text: str, specials: tuple[str, ...]) -> str:

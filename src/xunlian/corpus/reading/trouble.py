@@ -110,9 +110,9 @@ class BrokenRecords:
         """Raises InputError with the count and the first places, unless they are to be skipped."""
         if self.count and self.on_error == "stop":
             where = ", ".join(map(self.place, self.lines))
+            what = self.what if self.count == 1 else f"{self.what}s"
             raise InputError(
-                f"'{self.name}' has {self.count:,} broken "
-                f"{self.what if self.count == 1 else self.what + 's'} "
-                f"({self.what} {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
+                f"'{self.name}' has {self.count:,} broken {what} ({self.what} {where}"
+                f"{', ...' if self.count > len(self.lines) else ''}; the first: "
                 f"{self.reason}). Mend them, or leave them out with --on-error skip."
             )
