@@ -48,7 +48,7 @@ def resolved(corpus, *settings):
     return decided.recipe, group
 
 
-def one_by_one(model, corpus, learned_only=True):
+def one_by_one(model, corpus):
     """The summed loss of every conversation's answers, each alone, without our loss or packing."""
     tokens, marks = corpus.stream("train"), corpus.stream("train", "mask")
     total, count = torch.zeros(()), 0
@@ -70,11 +70,13 @@ def test_loss_and_gradients_are_those_of_conversations_one_by_one(corpus, form, 
     )  # fmt: skip
     model = build_model(recipe, corpus.vocab_size)
     with torch.no_grad():
+        generator = torch.Generator().manual_seed(5)
         for parameter in model.parameters():  # nothing at zero, where gradients vanish
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)), alpha=0.05)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
     wanted, count = one_by_one(model, corpus)
     wanted.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    largest = max(gradient.abs().max() for gradient in gradients.values())
     model.zero_grad()
     rows = objectives.objective_of(recipe, corpus).rows
     assert rows.left_out == rows.cut == 0
@@ -84,10 +86,11 @@ def test_loss_and_gradients_are_those_of_conversations_one_by_one(corpus, form, 
     for micro_rows in (1, 2, rows.rows_per_epoch):
         stepper.micro_rows = micro_rows
         loss = stepper.backward(batch)
-        assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+        assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
         for name, parameter in model.named_parameters():
-            gap = (parameter.grad - gradients[name]).abs().max() / gradients[name].abs().max()
-            assert gap < 1e-5, (name, micro_rows)
+            # Of a key's bias the gradient is zero, but for rounding.
+            size = max(gradients[name].abs().max(), 1e-4 * largest)
+            assert (parameter.grad - gradients[name]).abs().max() < 1e-5 * size, (name, micro_rows)
         model.zero_grad()
 
 
@@ -127,8 +130,8 @@ def test_it_learns_the_answers_by_heart_and_transformers_says_them(corpus, tmp_p
 
     run = xunlian.train(
         xunlian.Recipe(),
-        [f"corpus.path={corpus.path}", *CHAT, "training.budget=120 steps", "model.context=256",
-         "training.learning_rate=0.01", "training.early_stopping=1000", "decoding.temperature=0"],
+        [f"corpus.path={corpus.path}", *CHAT, "training.budget=70 steps", "model.context=256",
+         "training.learning_rate=0.02", "decoding.temperature=0"],
         out=tmp_path / "run",
     )  # fmt: skip
     assert training_lines(run)[-1]["loss"] < 0.5
@@ -148,9 +151,9 @@ def test_it_learns_the_answers_by_heart_and_transformers_says_them(corpus, tmp_p
 def test_a_stopped_run_goes_on_bit_by_bit(corpus, tmp_path):
     settings = [
         f"corpus.path={corpus.path}", *CHAT, "model.dropout=0.1", "training.neftune_alpha=5",
-        "training.checkpoint_every=7", "training.validate_every=5", "training.log_every=3",
+        "training.checkpoint_every=4", "training.validate_every=3", "training.log_every=2",
     ]  # fmt: skip
-    whole = xunlian.train(xunlian.Recipe(), [*settings, "training.budget=20 steps"],
+    whole = xunlian.train(xunlian.Recipe(), [*settings, "training.budget=7 steps"],
                           out=tmp_path / "whole")  # fmt: skip
     from xunlian.training.loop import Loop
 
@@ -159,14 +162,14 @@ def test_a_stopped_run_goes_on_bit_by_bit(corpus, tmp_path):
 
     written = Loop._checkpoint
 
-    def stop_at_14(self):
+    def stop_at_4(self):
         written(self)
-        if self.progress.step == 14:
+        if self.progress.step == 4:
             raise Stop
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Loop, "_checkpoint", stop_at_14)
-        xunlian.train(xunlian.Recipe(), [*settings, "training.budget=20 steps"],
+        patch.setattr(Loop, "_checkpoint", stop_at_4)
+        xunlian.train(xunlian.Recipe(), [*settings, "training.budget=7 steps"],
                       out=tmp_path / "stopped")  # fmt: skip
     xunlian.train(tmp_path / "stopped", resume=True)
     assert_same_run(whole.path, tmp_path / "stopped")
