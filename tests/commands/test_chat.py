@@ -180,6 +180,7 @@ def test_a_model_without_a_template_is_told_so_with_the_mend(tmp_path, capsys):
     from made_run import make_model
 
     folder = make_model(tmp_path / "model")
+    capsys.readouterr()
     assert main(["chat", str(folder), "--message", "a"]) == 2
     told = capsys.readouterr().err
     assert "has no chat template, so it cannot chat. Fine-tune it on conversations" in told

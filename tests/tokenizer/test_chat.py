@@ -128,7 +128,7 @@ def test_a_tokenizer_that_lacks_the_tokens_gets_them_behind_all_others(tokenizer
 
 
 def test_a_tokenizer_keeps_its_own_template_unless_another_is_named(tokenizer, tmp_path):
-    chat, folder = made(tokenizer, tmp_path, TEMPLATES["llama"])
+    _, folder = made(tokenizer, tmp_path, TEMPLATES["llama"])
     again, _ = make_chat(load_tokenizer(folder), None)
     assert again.template.source == TEMPLATES["llama"]
     other, _ = make_chat(load_tokenizer(folder), "chatml")
