@@ -69,30 +69,34 @@ def save_folder(folder, kind, *, vocab_size=448, start=False, **fields):
     return _saved(model, folder, start)
 
 
-def save_pair_folder(folder, kind, *, vocab_size=448, **fields):
-    """The folder of an encoder-decoder of `kind`."""
+def save_pair_folder(folder, kind, *, vocab_size=448, bias=False, **fields):
+    """The folder of an encoder-decoder of `kind`, with a `bias` of its logits where wanted."""
     import transformers
 
+    shape = {
+        "vocab_size": vocab_size,
+        "decoder_vocab_size": vocab_size,
+        "d_model": 64,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 96,
+        "decoder_ffn_dim": 96,
+        "max_position_embeddings": 64,
+        "activation_function": "relu",
+        "scale_embedding": True,
+    }
     ends = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0}
+    # Larger than the default, so that more than the bias of the logits matters.
     config = transformers.AutoConfig.for_model(
-        kind,
-        vocab_size=vocab_size,
-        decoder_vocab_size=vocab_size,
-        d_model=64,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=96,
-        decoder_ffn_dim=96,
-        max_position_embeddings=64,
-        activation_function="relu",
-        scale_embedding=True,
-        **ends,
-        **fields,
+        kind, **shape | ends | {"init_std": 0.2, "forced_eos_token_id": None} | fields
     )
     torch.manual_seed(1)
-    return _saved(getattr(transformers, PAIR_KINDS[kind])(config), folder, start=False)
+    model = getattr(transformers, PAIR_KINDS[kind])(config)
+    if bias:
+        model.final_logits_bias.normal_()
+    return _saved(model, folder, start=False)
 
 
 def _saved(model, folder, start):

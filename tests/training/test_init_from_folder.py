@@ -7,6 +7,7 @@ import pytest
 import tokenizers
 import torch
 from brief import RATES, training_lines, transformers_logits, validation_lines
+from conftest import SAMPLES
 from torch.nn import functional as F
 
 import xunlian
@@ -21,8 +22,17 @@ from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
 
 transformers = pytest.importorskip("transformers")
-from made_folder import END, KINDS, START, TEMPLATE, save_folder  # noqa: E402
+from made_folder import (  # noqa: E402
+    END,
+    KINDS,
+    PAIR_KINDS,
+    START,
+    TEMPLATE,
+    save_folder,
+    save_pair_folder,
+)
 
+TEXT = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000]
 # As TINY, but for the shape, which comes from the folder.
 SETTINGS = [
     "model.context=32",
@@ -286,3 +296,56 @@ def test_greedy_continuations_are_those_of_transformers(kind, folders):
         )[0, inputs.input_ids.shape[1] :]
         # Half a character at the end is held back.
         assert text == tokenizer.decode(ids, skip_special_tokens=True).rstrip("\ufffd")
+
+
+@pytest.fixture(scope="module")
+def pair_corpus(tmp_path_factory):
+    """Short words and the same in capitals, in the tokens of an encoder-decoder's folder."""
+    place = tmp_path_factory.mktemp("pairs")
+    save_pair_folder(place / "folder", "pegasus")
+    words = sorted({word for word in TEXT.lower().split() if word.isalpha()})[:400]
+    lines = [f"{word}\t{word.upper()}\n" for word in words]
+    (place / "train.tsv").write_text("".join(lines[:-40]))
+    (place / "val.tsv").write_text("".join(lines[-40:]))
+    return xunlian.prepare(
+        place / "train.tsv",
+        pairs=True,
+        val=place / "val.tsv",
+        out=place / "corpus",
+        tokenizer=place / "folder",
+        workers=1,
+    ).path
+
+
+@pytest.mark.parametrize("kind", PAIR_KINDS)
+def test_an_encoder_decoder_learns_on_and_stays_of_its_class(kind, pair_corpus, tmp_path):
+    fields = {"activation_function": "swish"} if kind == "marian" else {}
+    theirs = save_pair_folder(tmp_path / "theirs", kind, bias=kind == "marian", **fields)
+    run = start(
+        tmp_path / "theirs",
+        pair_corpus,
+        tmp_path / "run",
+        "task=translation",
+        "training.validate_every=20",
+        "training.label_smoothing=0",
+        budget="40 steps",
+    )
+    assert validation_lines(run)[-1]["val_loss"] < first_loss(run) - 0.5
+    after = transformers.AutoModelForSeq2SeqLM.from_pretrained(run.model_folder).eval()
+    assert type(after) is type(theirs)
+    assert torch.equal(after.final_logits_bias, theirs.final_logits_bias)  # it does not learn
+    ours = load_model(run.model_folder)
+    source, target = torch.randint(3, 400, (2, 9)), torch.randint(3, 400, (2, 5))
+    with torch.no_grad():
+        hidden = ours(source, torch.zeros_like(source), target, torch.zeros_like(target))
+        expected = after(input_ids=source, decoder_input_ids=target).logits
+    torch.testing.assert_close(hidden @ ours.head_weight.t(), expected, atol=1e-4, rtol=0)
+
+
+def test_a_folder_is_for_its_own_task(pair_corpus, folders, tmp_path):
+    with pytest.raises(InputError, match="is a language model"):
+        start(folders[0] / "llama", pair_corpus, tmp_path / "run", "task=translation")
+    save_pair_folder(tmp_path / "other", "marian", decoder_start_token_id=1)
+    with pytest.raises(InputError, match="targets start with token 1"):
+        start(tmp_path / "other", pair_corpus, tmp_path / "run", "task=translation")
+    assert not (tmp_path / "run").exists()

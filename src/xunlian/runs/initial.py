@@ -11,7 +11,13 @@ from typing import Any
 
 from xunlian.errors import InputError
 from xunlian.interop.config import Config
-from xunlian.interop.huggingface import Model, build, load_model, read_config
+from xunlian.interop.huggingface import (
+    Model,
+    build,
+    load_model,
+    read_config,
+    read_start_id,
+)
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
@@ -84,6 +90,13 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
+        )
+    start_id = read_start_id(folder)
+    if recipe.task in PAIR_TASKS and start_id not in (None, corpus.pad_id):
+        raise InputError(
+            f"In '{source}', targets start with token {start_id} (decoder_start_token_id), but the "
+            f"corpus '{corpus.path}' starts them with its padding, {corpus.pad_id}. Name that "
+            "token as pad_token in the tokenizer_config.json and prepare the corpus again."
         )
     config = replace(
         theirs,

@@ -196,8 +196,10 @@ def _train(
 def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
-    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id)
-    load_sides(corpus.path).save(run.model_folder)
+    tokenizers = load_sides(corpus.path)
+    before = tokenizers.source.before_id
+    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id, before)
+    tokenizers.save(run.model_folder)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
