@@ -30,7 +30,9 @@ def save_tokenizer(folder, start=False, size=400):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator([(SAMPLES / "shakespeare.txt").read_text("utf-8")[:50_000]], trainer)
+    backend.train_from_iterator(
+        [(SAMPLES / "shakespeare.txt").read_text("utf-8")[:50_000]], trainer
+    )
     names = {"eos_token": END, "pad_token": PAD}
     if start:
         names["bos_token"] = START

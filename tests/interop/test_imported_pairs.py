@@ -72,9 +72,7 @@ def test_beam_search_finds_what_transformers_finds(name, beam, tmp_path):
     theirs, engine = made(name, tmp_path), PairEngine(load_model(tmp_path), "fp32")
     source, _ = some_pairs()
     source[:, -1] = 1
-    found = beam_search(
-        engine, source.tolist(), [12] * 3, start_id=0, end_ids=[1], beam=beam
-    )
+    found = beam_search(engine, source.tolist(), [12] * 3, start_id=0, end_ids=[1], beam=beam)
     expected = theirs.generate(
         source, num_beams=beam, max_new_tokens=12, do_sample=False, forced_eos_token_id=None
     )

@@ -225,7 +225,9 @@ def _part(
     before, gain, bias = _norm(norm) if first else (_nothing, None, None)
     after = _nothing if first else norm
     if isinstance(inner, MLP):
-        enter = _activated(_joined(entries, gain, bias, dtype, relu=inner.activation == "relu"), inner)
+        enter = _activated(
+            _joined(entries, gain, bias, dtype, relu=inner.activation == "relu"), inner
+        )
     else:
         enter = _joined(entries, gain, bias, dtype, shrink=norm.weight.shape[0] / inner.heads)
     output = product(inner.output.weight, inner.output.bias, None, dtype)

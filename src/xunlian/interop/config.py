@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from xunlian.errors import InputError, did_you_mean
 from xunlian.models.decoder import Architecture, DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.encoder_decoder import Activation, EncoderDecoderConfig
 from xunlian.models.layers import RopeScaling
 from xunlian.models.recurrent import Family, RecurrentConfig
 
@@ -30,7 +30,12 @@ ROTARY: dict[str, Architecture] = {
 
 MODEL_TYPES = (*ROTARY, "gpt2", "pegasus", "marian", *RECURRENT)
 
-ACTIVATIONS = ("relu", "swish", "gelu")
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "swish": "swish",
+    "silu": "swish",
+    "gelu": "gelu",
+}
 
 _CLASSES = {"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama", "mistral": "Mistral"}
 
@@ -216,8 +221,8 @@ def from_fields(fields: Any, file: Path) -> Config:
         )
     if fields.get("quantization_config"):
         raise InputError(
-            f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder of "
-            "the same model in bf16 or fp32."
+            f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder "
+            "of the same model in bf16 or fp32."
         )
     if kind in ("pegasus", "marian"):
         return _read_encoder_decoder(kind, fields, file)
@@ -230,7 +235,6 @@ def from_fields(fields: Any, file: Path) -> Config:
 
 def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
     activation = fields.get("activation_function", "gelu")
-    activation = "swish" if activation == "silu" else activation
     _require({"activation_function": activation}, file, "activation_function", *ACTIVATIONS)
     _require(fields, file, "static_position_embeddings", True)
     _require(fields, file, "normalize_before", kind == "pegasus")
@@ -251,7 +255,7 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
         heads=heads,
         mlp_width=mlp_width,
         context=_count(fields, file, "max_position_embeddings"),
-        activation=activation,
+        activation=ACTIVATIONS[activation],
         scaled=bool(fields.get("scale_embedding", False)),
         head_bias=bool(fields.get("add_bias_logits", False)),
     )
@@ -272,9 +276,7 @@ def _read_recurrent(family: Family, fields: dict[str, Any], file: Path) -> Recur
     )
 
 
-def _read_rotary(
-    architecture: Architecture, fields: dict[str, Any], file: Path
-) -> DecoderConfig:
+def _read_rotary(architecture: Architecture, fields: dict[str, Any], file: Path) -> DecoderConfig:
     _require(fields, file, "hidden_act", "silu")
     _require(fields, file, "attention_bias", False)
     _require(fields, file, "mlp_bias", False)

@@ -29,7 +29,7 @@ from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.dropout import drop, dropout_bytes
 from xunlian.models.layers import LayerNorm, Linear, joined_linear
 
-
+Activation = Literal["relu", "swish", "gelu"]
 HEAD_COLUMNS = 8  # of the bias and padding: kernels like multiples of 8
 
 
@@ -50,7 +50,7 @@ class EncoderDecoderConfig:
     mlp_width: int
     context: int
     norm_epsilon: float = 1e-5
-    activation: Literal["relu", "swish", "gelu"] = "relu"
+    activation: Activation = "relu"
     scaled: bool = True
     head_bias: bool = False
 
@@ -86,7 +86,7 @@ class MLP(nn.Module):
         return self.output(hidden_BLF)
 
 
-OTHER_ACTIVATIONS = {"swish": F.silu, "gelu": F.gelu}
+OTHER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 
 
 class _ReLU(torch.autograd.Function):

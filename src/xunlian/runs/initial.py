@@ -22,8 +22,8 @@ from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 from xunlian.models.vocabulary import add_tokens
-from xunlian.recipe.settings import Model as ModelSettings
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import Model as ModelSettings
 from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.tokenizer.sides import load_sides
@@ -84,9 +84,7 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
     theirs = read_config(folder)
     recipe = recipe.model_copy(update={"model": with_shape(recipe.model, theirs, recipe.task)})
     tokenizers, ours = load_sides(folder), load_sides(corpus.path)
-    if not (
-        extends(ours.source, tokenizers.source) and extends(ours.target, tokenizers.target)
-    ):
+    if not (extends(ours.source, tokenizers.source) and extends(ours.target, tokenizers.target)):
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
@@ -161,7 +159,10 @@ def with_shape(model: ModelSettings, config: Config, task: str) -> ModelSettings
 def _shape(config: Config) -> dict[str, Any]:
     """The fields of the table [model] that a configuration fixes."""
     if isinstance(config, RecurrentConfig):
-        return {"family": config.family, **_named(config, "depth", "width", "tied", "decoder_depth")}
+        return {
+            "family": config.family,
+            **_named(config, "depth", "width", "tied", "decoder_depth"),
+        }
     fields = {
         "family": "transformer",
         **_named(config, "architecture", "depth", "width", "heads", "head_width", "mlp_width"),
