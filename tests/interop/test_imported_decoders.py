@@ -200,7 +200,7 @@ def change(folder, **fields):
 def test_what_we_lack_is_told(fields, said, tmp_path):
     made("llama").save_pretrained(tmp_path)
     change(tmp_path, **fields)
-    with pytest.raises(InputError, match="config.json") as error:
+    with pytest.raises(InputError, match=r"config\.json") as error:
         load_model(tmp_path)
     assert said in str(error.value) and "\n" not in str(error.value)
 

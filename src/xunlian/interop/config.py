@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from xunlian.errors import InputError, did_you_mean
 from xunlian.models.decoder import Architecture, DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.encoder_decoder import Activation, EncoderDecoderConfig
 from xunlian.models.layers import RopeScaling
 from xunlian.models.recurrent import Family, RecurrentConfig
 
@@ -30,11 +30,23 @@ ROTARY: dict[str, Architecture] = {
 
 MODEL_TYPES = (*ROTARY, "gpt2", "pegasus", "marian", *RECURRENT)
 
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "swish": "swish",
+    "silu": "swish",
+    "gelu": "gelu",
+}
+
 _CLASSES = {"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama", "mistral": "Mistral"}
 
 
-def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -> dict[str, Any]:
-    """The fields of config.json. `start_id` starts the targets of an encoder-decoder."""
+def to_fields(
+    config: Config,
+    end_id: int | None,
+    start_id: int | None = None,
+    before_id: int | None = None,
+) -> dict[str, Any]:
+    """The fields of config.json; the ids are those of `write_config`."""
     if isinstance(config, EncoderDecoderConfig):
         return _encoder_decoder_fields(config, end_id, start_id)
     if isinstance(config, RecurrentConfig):
@@ -44,7 +56,7 @@ def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -
         **own.get(config.architecture, _rotary_fields)(config),
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
-        "bos_token_id": end_id,
+        "bos_token_id": end_id if before_id is None else before_id,
         "eos_token_id": end_id,
         "dtype": "float32",
         "torch_dtype": "float32",
@@ -148,8 +160,9 @@ def _encoder_decoder_fields(
         "encoder_ffn_dim": config.mlp_width,
         "decoder_ffn_dim": config.mlp_width,
         "max_position_embeddings": config.context,
-        "activation_function": "relu",
-        "scale_embedding": True,
+        "activation_function": config.activation,
+        "scale_embedding": config.scaled,
+        "add_bias_logits": config.head_bias,
         "static_position_embeddings": True,
         "normalize_before": config.norms_first,  # both as CTranslate2 reads them
         "normalize_embedding": False,
@@ -208,8 +221,8 @@ def from_fields(fields: Any, file: Path) -> Config:
         )
     if fields.get("quantization_config"):
         raise InputError(
-            f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder of "
-            "the same model in bf16 or fp32."
+            f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder "
+            "of the same model in bf16 or fp32."
         )
     if kind in ("pegasus", "marian"):
         return _read_encoder_decoder(kind, fields, file)
@@ -221,8 +234,9 @@ def from_fields(fields: Any, file: Path) -> Config:
 
 
 def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
-    _require(fields, file, "activation_function", "relu")
-    _require(fields, file, "scale_embedding", True)
+    activation = fields.get("activation_function", "gelu")
+    _require({"activation_function": activation}, file, "activation_function", *ACTIVATIONS)
+    _require(fields, file, "static_position_embeddings", True)
     _require(fields, file, "normalize_before", kind == "pegasus")
     _require(fields, file, "normalize_embedding", False)
     _require(fields, file, "share_encoder_decoder_embeddings", True)
@@ -241,6 +255,9 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
         heads=heads,
         mlp_width=mlp_width,
         context=_count(fields, file, "max_position_embeddings"),
+        activation=ACTIVATIONS[activation],
+        scaled=bool(fields.get("scale_embedding", False)),
+        head_bias=bool(fields.get("add_bias_logits", False)),
     )
 
 
@@ -259,9 +276,7 @@ def _read_recurrent(family: Family, fields: dict[str, Any], file: Path) -> Recur
     )
 
 
-def _read_rotary(
-    architecture: Architecture, fields: dict[str, Any], file: Path
-) -> DecoderConfig:
+def _read_rotary(architecture: Architecture, fields: dict[str, Any], file: Path) -> DecoderConfig:
     _require(fields, file, "hidden_act", "silu")
     _require(fields, file, "attention_bias", False)
     _require(fields, file, "mlp_bias", False)

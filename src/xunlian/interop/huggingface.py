@@ -8,6 +8,7 @@ rounding. Pickled weights are refused: opening them can run any code.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from xunlian.files import atomic_write, read_json, write_json
 from xunlian.interop.config import Config, from_fields, to_fields
 from xunlian.interop.names import (
     COMPUTED,
+    HEAD_BIAS,
     TIED,
     constants,
     entries,
@@ -47,14 +49,16 @@ def write_config(
     config: Config,
     end_id: int | None,
     start_id: int | None = None,
+    before_id: int | None = None,
     turn_end_id: int | None = None,
 ) -> None:
     """Write config.json and generation_config.json.
 
     `end_id` is the token that ends a document, `start_id` the one from which an encoder-decoder's
-    targets start and with which others pad, `turn_end_id` one that ends an answer, too.
+    targets start and with which others pad, `before_id` the one before a text, by default
+    `end_id`, `turn_end_id` one that ends an answer, too.
     """
-    fields = to_fields(config, end_id, start_id)
+    fields = to_fields(config, end_id, start_id, before_id)
     ends: int | list[int] | None = end_id
     if end_id is not None and turn_end_id not in (None, end_id):
         ends = [turn_end_id, end_id]
@@ -67,7 +71,7 @@ def write_config(
             "max_length": config.context,
         }
     else:
-        generation |= {"bos_token_id": end_id}
+        generation |= {"bos_token_id": fields["bos_token_id"]}
     write_json(folder / CONFIG_FILE, fields)
     write_json(folder / GENERATION_FILE, generation)
 
@@ -88,7 +92,18 @@ def read_config(folder: Path) -> Config:
         InputError: config.json is missing or damaged, or describes a model we do not have.
     """
     file = folder / CONFIG_FILE
-    return from_fields(read_json(file), file)
+    config = from_fields(read_json(file), file)
+    if isinstance(config, EncoderDecoderConfig) and _has_head_bias(folder):
+        config = replace(config, head_bias=True)
+    return config
+
+
+def _has_head_bias(folder: Path) -> bool:
+    """Whether the weights say so: Marian's config.json does not."""
+    if not (folder / WEIGHTS_FILE).is_file() and not (folder / INDEX_FILE).is_file():
+        return False
+    with _open_tensors(folder) as tensors:
+        return HEAD_BIAS in tensors and bool(tensors.read(HEAD_BIAS).any())
 
 
 def read_end_ids(folder: Path) -> tuple[int, ...]:

@@ -58,6 +58,7 @@ _GPT2_BLOCK_MATRICES = {
 }
 
 _SHARED = "model.shared.weight"
+HEAD_BIAS = "final_logits_bias"
 _ENCODER_BLOCK = {
     "attention.query": "self_attn.q_proj",
     "attention.key": "self_attn.k_proj",
@@ -82,7 +83,7 @@ COMPUTED = (
     ".attn.masked_bias",
     ".rotary_emb.inv_freq",
     ".embed_positions.weight",
-    "final_logits_bias",
+    HEAD_BIAS,
 )
 # Further names of tensors that are there already.
 TIED = {"lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
@@ -157,7 +158,10 @@ def _encoder_decoder_entries(config: EncoderDecoderConfig) -> list[Entry]:
                 modules[f"{side}.{block}.{ours}"] = f"model.{side}.layers.{block}.{theirs}"
         if config.norms_first:
             modules[f"{side}_norm"] = f"model.{side}.layer_norm"
-    return [Entry(_SHARED, ("embedding.weight",))] + [
+    table = [Entry(_SHARED, ("embedding.weight",))]
+    if config.head_bias:
+        table.append(Entry(HEAD_BIAS, ("head_bias",)))
+    return table + [
         Entry(f"{theirs}.{kind}", (f"{ours}.{kind}",))
         for ours, theirs in modules.items()
         for kind in ("weight", "bias")
@@ -168,7 +172,7 @@ def constants(config: Config) -> dict[str, Tensor]:
     """Tensors that a folder of this architecture must hold, the same whatever was learned."""
     if not isinstance(config, EncoderDecoderConfig):
         return {}
-    found = {"final_logits_bias": torch.zeros(1, config.vocab_size)}
+    found = {} if config.head_bias else {HEAD_BIAS: torch.zeros(1, config.vocab_size)}
     if config.architecture == "pegasus":
         for side in ("encoder", "decoder"):
             found[f"model.{side}.embed_positions.weight"] = sinusoidal_table(

@@ -14,6 +14,7 @@ from torch import Tensor
 NOISE = 0.01  # of the standard deviation of each column: new tokens shall not all be the same
 
 _TABLES = ("embedding.weight", "head.weight")
+_BIAS = "head_bias"  # (1, V)
 _TABLE_PREFIX = "values."  # of the speedrun decoder
 
 
@@ -31,12 +32,14 @@ def add_tokens(
         seed: of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: _grown(tensor, known, wanted, size, generator)
-        if name in _TABLES or name.startswith(_TABLE_PREFIX)
-        else tensor
-        for name, tensor in weights.items()
-    }
+    grown = {}
+    for name, tensor in weights.items():
+        if name in _TABLES or name.startswith(_TABLE_PREFIX):
+            tensor = _grown(tensor, known, wanted, size, generator)
+        elif name == _BIAS:
+            tensor = _grown(tensor.t(), known, wanted, size, generator).t()
+        grown[name] = tensor
+    return grown
 
 
 def _grown(

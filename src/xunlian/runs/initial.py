@@ -11,13 +11,19 @@ from typing import Any
 
 from xunlian.errors import InputError
 from xunlian.interop.config import Config
-from xunlian.interop.huggingface import Model, build, load_model, read_config
+from xunlian.interop.huggingface import (
+    Model,
+    build,
+    load_model,
+    read_config,
+    read_start_id,
+)
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 from xunlian.models.vocabulary import add_tokens
-from xunlian.recipe.settings import Model as ModelSettings
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import Model as ModelSettings
 from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.tokenizer.sides import load_sides
@@ -78,12 +84,17 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
     theirs = read_config(folder)
     recipe = recipe.model_copy(update={"model": with_shape(recipe.model, theirs, recipe.task)})
     tokenizers, ours = load_sides(folder), load_sides(corpus.path)
-    if not (
-        extends(ours.source, tokenizers.source) and extends(ours.target, tokenizers.target)
-    ):
+    if not (extends(ours.source, tokenizers.source) and extends(ours.target, tokenizers.target)):
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
+        )
+    start_id = read_start_id(folder)
+    if recipe.task in PAIR_TASKS and start_id not in (None, corpus.pad_id):
+        raise InputError(
+            f"In '{source}', targets start with token {start_id} (decoder_start_token_id), but the "
+            f"corpus '{corpus.path}' starts them with its padding, {corpus.pad_id}. Name that "
+            "token as pad_token in the tokenizer_config.json and prepare the corpus again."
         )
     config = replace(
         theirs,
@@ -148,7 +159,10 @@ def with_shape(model: ModelSettings, config: Config, task: str) -> ModelSettings
 def _shape(config: Config) -> dict[str, Any]:
     """The fields of the table [model] that a configuration fixes."""
     if isinstance(config, RecurrentConfig):
-        return {"family": config.family, **_named(config, "depth", "width", "tied", "decoder_depth")}
+        return {
+            "family": config.family,
+            **_named(config, "depth", "width", "tied", "decoder_depth"),
+        }
     fields = {
         "family": "transformer",
         **_named(config, "architecture", "depth", "width", "heads", "head_width", "mlp_width"),

@@ -196,8 +196,16 @@ def _train(
 def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
-    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id, corpus.turn_end_id)
-    load_sides(corpus.path).save(run.model_folder)
+    tokenizers = load_sides(corpus.path)
+    write_config(
+        run.model_folder,
+        config,
+        corpus.end_id,
+        corpus.pad_id,
+        before_id=tokenizers.source.before_id,
+        turn_end_id=corpus.turn_end_id,
+    )
+    tokenizers.save(run.model_folder)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
