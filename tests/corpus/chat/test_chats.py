@@ -31,7 +31,7 @@ KNOWN = {
     "OpenAI messages": [
         ({"messages": [SYSTEM, ASK, SAY]}, [SYSTEM, ASK, SAY]),
         ({"messages": [{**ASK, "content": [{"type": "text", "text": "Why?"}]}, SAY]}, [ASK, SAY]),
-        ({"messages": [{"role": "developer", "content": "Be kind."}, ASK, SAY]}, [SYSTEM, ASK, SAY]),
+        ({"messages": [{**SYSTEM, "role": "developer"}, ASK, SAY]}, [SYSTEM, ASK, SAY]),
         (
             {"messages": [ASK, {"role": "assistant", "content": None,
                                 "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
