@@ -236,6 +236,18 @@ def test_what_is_too_long_is_told(corpus, tmp_path, capsys):
     assert "1 conversations are left out: longer than model.context = 128" in notes
 
 
+def test_held_out_conversations_that_are_all_too_long_leave_nothing_to_validate(tmp_path):
+    long = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "word " * 400}]
+    (tmp_path / "val.jsonl").write_text(json.dumps(long))
+    made = xunlian.prepare(
+        SAMPLES / "chat.en.jsonl", chat=True, out=tmp_path / "corpus", val=tmp_path / "val.jsonl"
+    )
+    recipe, _ = resolved(made)
+    objective = objectives.objective_of(recipe, made)
+    assert objective.validation is None
+    assert any("Nothing is validated" in note for note in objective.notes)
+
+
 def test_evaluate_gives_the_perplexity_of_held_out_answers(corpus, tmp_path):
     run = xunlian.train(
         xunlian.Recipe(), [f"corpus.path={corpus.path}", *CHAT, "training.budget=5 steps"],

@@ -454,6 +454,11 @@ def _summarize(corpus: "Corpus") -> None:
     if corpus.task == "chat":
         answers = [split["answer_tokens"] for split in (train, val)]
         say(f"Of these the answers, which are learned: {answers[0]:,} and {answers[1]:,}")
+        if corpus.turn_end_id is None:
+            warn(
+                "The chat template ends an answer with no special token: a model that learns from "
+                "this will not know when to stop."
+            )
     fertility = card["fertility"]
     parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
     if fertility["english_tokens_per_word"]:

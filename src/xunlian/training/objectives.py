@@ -17,6 +17,7 @@ from xunlian.data.conversations import ChatRows
 from xunlian.data.packed import PackedRows
 from xunlian.data.pairs import PairRows
 from xunlian.data.sorted_pairs import SortedPairs
+from xunlian.errors import InputError
 from xunlian.evaluation.chats import ChatValidation
 from xunlian.evaluation.pairs import PairValidation
 from xunlian.evaluation.perplexity import StreamValidation
@@ -244,15 +245,18 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
 def _chats(recipe: Recipe, corpus: Corpus) -> Objective:
     context, seed = recipe.model.context, recipe.training.seed
 
-    def rows_of(split: str, seed: int | None) -> ChatRows | None:
-        if not corpus.split_card(split)["documents"]:
-            return None
-        return ChatRows(corpus.stream(split), corpus.stream(split, MASK), context, seed)
-
-    rows, val = rows_of("train", seed), rows_of("val", None)
-    assert rows is not None
+    rows = ChatRows(corpus.stream("train"), corpus.stream("train", MASK), context, seed)
     packed = rows.conversations / rows.rows_per_epoch
     notes = [f"Rows hold {packed:.1f} conversations and are {rows.filled:.0%} full."]
+    val = None
+    if corpus.split_card("val")["documents"]:
+        try:
+            val = ChatRows(corpus.stream("val"), corpus.stream("val", MASK), context, None)
+        except InputError:  # those to train on fit, which is enough to go on
+            notes.append(
+                f"Nothing is validated: every held-out conversation is longer than model.context = "
+                f"{context} tokens."
+            )
     for what, count in (
         ("lose their oldest turns", rows.cut + (val.cut if val else 0)),
         ("are left out", rows.left_out + (val.left_out if val else 0)),

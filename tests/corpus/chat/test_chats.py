@@ -323,6 +323,17 @@ def test_other_ways_to_be_wrong(tmp_path):
         xunlian.prepare(path, out=tmp_path / "out", template="chatml")
 
 
+def test_a_template_that_does_not_say_where_an_answer_ends_is_warned_of(tmp_path, capsys):
+    (tmp_path / "t.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    )
+    corpus = prepare(
+        written(tmp_path, "a.jsonl"), tmp_path / "out", val=0, template=tmp_path / "t.jinja"
+    )
+    assert corpus.turn_end_id is None
+    assert "will not know when to stop" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_was_understood_is_shown(tmp_path, capsys):
     prepare(written(tmp_path, "a.jsonl"), tmp_path / "out", val=0, show=2)
     shown = capsys.readouterr().out
