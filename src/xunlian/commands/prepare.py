@@ -44,7 +44,8 @@ def prepare(
             for that): aligned text files two by two, source before target, or files that hold
             both sides (.tsv, .csv, .jsonl, .parquet, .tmx). A recipe says so by its task.
         val: a fraction to hold out (0: none), or files, folders or globs to validate on.
-        tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
+        tokenizer: bpe, unigram, wordpiece, byte, char, or what has a tokenizer to reuse: a
+            tokenizer.json, a model folder, or hf:owner/name.
         vocab_size: number of tokens; derived from the amount of text when None.
         on_error: 'stop' at a broken record, or 'skip' and count it.
         overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
@@ -209,7 +210,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="KIND|FILE",
-        help="bpe (default), unigram, wordpiece, byte, char, or the path of a tokenizer.json",
+        help="bpe (default), unigram, wordpiece, byte, char; or a tokenizer.json, a model folder "
+        "or hf:owner/name whose tokenizer is reused",
     )
     parser.add_argument(
         "--vocab-size", type=int, metavar="N", help="tokens (default: from the amount of text)"
