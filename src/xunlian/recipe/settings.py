@@ -200,7 +200,8 @@ class Model(Table):
         None,
         description="Layout of a transformer; Transformers opens all but speedrun. qwen3: RMSNorm, "
         "rotary positions, QK-norm, SwiGLU. llama, mistral: the same without QK-norm. qwen2: as "
-        "llama, with biases on queries, keys and values. gpt2: LayerNorm, learned positions, GELU, "
+        "llama, with biases on queries, keys and values (Transformers opens its tokenizer only of "
+        "the kinds bpe and byte). gpt2: LayerNorm, learned positions, GELU, "
         "biases. "
         "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
         "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
