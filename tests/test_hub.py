@@ -37,13 +37,13 @@ def test_a_name_of_the_hub_becomes_a_folder_without_pickles(asked, tmp_path):
     assert load_folder("hf:Qwen/Qwen3-0.6B") == tmp_path
     name, options = asked[0]
     assert (name, options["revision"]) == ("Qwen/Qwen3-0.6B", None)
-    assert options["allow_patterns"] == ["*.json", "*.jinja", "*.safetensors"]
+    assert options["allow_patterns"] == ["*.json", "*.jinja", "model*.safetensors"]
 
 
 def test_a_revision_stands_behind_the_name(asked):
     fetch_model("hf:Qwen/Qwen3-0.6B@v1.0", weights=False)
     assert asked[0][1]["revision"] == "v1.0"
-    assert "*.safetensors" not in asked[0][1]["allow_patterns"]
+    assert asked[0][1]["allow_patterns"] == ["*.json", "*.jinja"]
 
 
 def test_info_takes_the_name(asked, capsys):

@@ -14,7 +14,7 @@ from xunlian.errors import InputError, XunlianError
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _FILES = ["*.json", "*.jinja"]
-_WEIGHTS = ["*.safetensors"]
+_WEIGHTS = ["model*.safetensors"]  # some have the same again in a form of their makers
 
 
 def is_hub_name(name: Path | str) -> bool:

@@ -123,6 +123,10 @@ def test_the_shape_and_what_no_recipe_names_come_from_the_folder(corpus, tmp_pat
     model = run.recipe.model
     assert (model.architecture, model.depth, model.width, model.kv_heads) == ("llama", 2, 64, 2)
     assert (model.size, model.rope_theta, model.context) == (None, 700.0, 32)
+    assert any("forgets less" in note for note in run.facts()["notes"])
+    again = start(run.path, corpus, tmp_path / "again", "training.learning_rate=1e-4")
+    assert read_config(again.model_folder) == read_config(tmp_path / "folder")
+    assert not any("forgets less" in note for note in again.facts()["notes"])
 
 
 def test_it_goes_on_after_a_checkpoint(corpus, folders, tmp_path):

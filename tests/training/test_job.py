@@ -119,3 +119,13 @@ def test_init_from_nowhere_is_refused(tiny_corpus, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         train(tiny_corpus, tmp_path / "run", f"model.init_from={tmp_path / 'nowhere'}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["model.family=gru", "model.architecture=speedrun"])
+def test_init_from_takes_runs_that_only_xunlian_opens(kind, tiny_corpus, tmp_path):
+    first = train(tiny_corpus, tmp_path / "first", kind, "training.budget=20 steps")
+    best = first.facts()["best_val_loss"]
+    settings = [f"model.init_from={first.path}", "training.budget=1 steps", "model.dropout=0"]
+    again = train(tiny_corpus, tmp_path / "again", *settings)
+    assert first_loss(again) == pytest.approx(best, abs=0.3)
+    assert again.recipe.model.width == 64

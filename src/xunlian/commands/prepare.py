@@ -51,7 +51,8 @@ def prepare(
         template: of conversations, the chat template: 'chatml', a .jinja file or a model folder.
         show: of conversations, print so many as they were understood.
         val: a fraction to hold out (0: none), or files, folders or globs to validate on.
-        tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
+        tokenizer: bpe, unigram, wordpiece, byte, char, or what has a tokenizer to reuse: a
+            tokenizer.json, a model folder, or hf:owner/name.
         vocab_size: number of tokens; derived from the amount of text when None.
         on_error: 'stop' at a broken record, or 'skip' and count it.
         overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
@@ -256,7 +257,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="KIND|FILE",
-        help="bpe (default), unigram, wordpiece, byte, char, or the path of a tokenizer.json",
+        help="bpe (default), unigram, wordpiece, byte, char; or a tokenizer.json, a model folder "
+        "or hf:owner/name whose tokenizer is reused",
     )
     parser.add_argument(
         "--vocab-size", type=int, metavar="N", help="tokens (default: from the amount of text)"

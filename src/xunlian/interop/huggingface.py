@@ -129,6 +129,7 @@ def read_start_id(folder: Path) -> int | None:
     return None
 
 
+@torch.no_grad()
 def load_model(folder: Path) -> Model:
     """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
 
@@ -139,8 +140,8 @@ def load_model(folder: Path) -> Model:
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
         model = build(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    weights: dict[str, Tensor] = {}
+    weights = model.state_dict()
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
     with _open_tensors(folder) as tensors:
         for entry in entries(config):
             wanted = their_shape(entry, shapes)
@@ -156,7 +157,8 @@ def load_model(folder: Path) -> Model:
                     f"config.json asks for {wanted}. The files do not belong together; copy them "
                     "again."
                 )
-            weights |= from_theirs(entry, tensor, shapes)
+            for name, ours in from_theirs(entry, tensor, shapes).items():
+                weights[name].copy_(ours)  # at once, so that nothing is in memory twice
         known = {entry.theirs for entry in entries(config)} | TIED
         extra = [n for n in tensors.names if n not in known and not n.endswith(COMPUTED)]
         if extra:
@@ -164,7 +166,6 @@ def load_model(folder: Path) -> Model:
                 f"'{folder}' holds the tensor {extra[0]}, which its config.json knows "
                 "nothing of. The files do not belong together; copy them again."
             )
-    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -162,8 +162,8 @@ class Tokenizer(Table):
 
     kind: str = Field(
         "bpe",
-        description="bpe (byte-level), unigram, wordpiece, byte, char, or the path of a "
-        "tokenizer.json to reuse.",
+        description="bpe (byte-level), unigram, wordpiece, byte, char, or what has a tokenizer to "
+        "reuse: a tokenizer.json, a model folder, or hf:owner/name.",
     )
     vocab_size: int | None = Field(
         None,
@@ -206,7 +206,8 @@ class Model(Table):
         None,
         description="Layout of a transformer; Transformers opens all but speedrun. qwen3: RMSNorm, "
         "rotary positions, QK-norm, SwiGLU. llama, mistral: the same without QK-norm. qwen2: as "
-        "llama, with biases on queries, keys and values. gpt2: LayerNorm, learned positions, GELU, "
+        "llama, with biases on queries, keys and values (Transformers opens its tokenizer only of "
+        "the kinds bpe and byte). gpt2: LayerNorm, learned positions, GELU, "
         "biases. "
         "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
         "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
@@ -260,8 +261,9 @@ class Model(Table):
     rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary frequencies.")
     init_from: str | None = Field(
         None,
-        description="Start from the weights of this run (same shape and tokenizer) instead "
-        "of random ones.",
+        description="Start from the weights of a run, of a Hugging Face model folder, or of a "
+        "model of its hub (hf:owner/name) instead of random ones. The shape comes from there; the "
+        "corpus must have its tokenizer.",
     )
 
     @field_validator("size")

@@ -39,6 +39,7 @@ class Initial:
     """Where a training starts.
 
     Attributes:
+        source: as the recipe names it.
         folder: the model folder.
         config: of the network that is trained: the folder's, with room for the corpus's tokens and
             for the recipe's context.
@@ -46,6 +47,7 @@ class Initial:
         wanted: tokens that the corpus's has.
     """
 
+    source: str
     folder: Path
     config: Config
     known: int
@@ -101,7 +103,7 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
         vocab_size=max(theirs.vocab_size, corpus.vocab_size),
         context=max(theirs.context, recipe.model.context),
     )
-    return recipe, Initial(folder, config, tokenizers.vocab_size, corpus.vocab_size)
+    return recipe, Initial(source, folder, config, tokenizers.vocab_size, corpus.vocab_size)
 
 
 def shape_from_folder(recipe: Recipe) -> Recipe:

@@ -179,7 +179,7 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     if file.is_dir():
         file = file / "tokenizer.json"
     if not file.is_file():
-        if any(file.parent.glob("*.model")) or (file.parent / "vocab.json").is_file():
+        if any(file.parent.glob("*.model")) or any(file.parent.glob("vocab.*")):
             raise InputError(
                 f"'{path}' has its tokenizer in an older form, without tokenizer.json. Save it "
                 f"anew: AutoTokenizer.from_pretrained('{path}').save_pretrained('{path}')."

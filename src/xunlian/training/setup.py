@@ -18,6 +18,7 @@ from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.settings import Recipe
 from xunlian.runs.initial import start_from
+from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
@@ -32,6 +33,11 @@ from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
+
+RATES_NOTE = (
+    "The learning rates are those for random weights. A model that has read much forgets less with "
+    "training.optimizer=adamw training.learning_rate=2e-5."
+)
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,11 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         machine=machine,
         group=group,
     )
-    recipe, tuned = decisions.apply_tuned(
-        decided.recipe, recipe.training, vocab_size, machine, group
-    )
+    asked = recipe.training
+    recipe, tuned = decisions.apply_tuned(decided.recipe, asked, vocab_size, machine, group)
     found = [*decided.notes, tuned] if tuned else [*decided.notes]
+    if initial and not is_run(initial.source) and asked.learning_rate is None:
+        found.append(RATES_NOTE)
     for note in found:
         decisions.tell(note, group)
     objective = objective_of(recipe, corpus)
