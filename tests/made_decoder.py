@@ -6,6 +6,7 @@ import torch
 
 from xunlian.interop.huggingface import build
 from xunlian.models.decoder import Decoder, DecoderConfig
+from xunlian.models.layers import RopeScaling
 
 _QWEN3 = DecoderConfig(
     architecture="qwen3",
@@ -22,6 +23,9 @@ _QWEN3 = DecoderConfig(
 CONFIGS = {
     "qwen3": _QWEN3,
     "qwen3 grouped": replace(_QWEN3, kv_heads=2, tied=True),
+    "qwen2 grouped": replace(_QWEN3, architecture="qwen2", kv_heads=2),
+    "llama": replace(_QWEN3, architecture="llama", rope_scaling=RopeScaling("linear", 2.0)),
+    "mistral grouped": replace(_QWEN3, architecture="mistral", kv_heads=1),
     "gpt2": replace(_QWEN3, architecture="gpt2", head_width=12, norm_epsilon=1e-5, tied=True),
     "speedrun": replace(_QWEN3, architecture="speedrun", depth=3, kv_heads=2),
 }

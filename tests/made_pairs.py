@@ -1,5 +1,7 @@
 """Small encoder-decoders made by hand: random weights that all matter, outputs of many lengths."""
 
+from dataclasses import replace
+
 import torch
 
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -19,6 +21,9 @@ CONFIGS = {
     )
     for name in ("pegasus", "marian")
 }
+CONFIGS["marian as published"] = replace(
+    CONFIGS["marian"], activation="swish", scaled=False, head_bias=True
+)
 
 
 def randomized(config, seed=7, ending=0.0):
@@ -29,6 +34,8 @@ def randomized(config, seed=7, ending=0.0):
     model = EncoderDecoder(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
+        if model.head_bias is not None:
+            model.head_bias.normal_(generator=generator)
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             gain = parameter.ndim == 1 and name.endswith("weight")

@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "files",
     "console",
+    "hub",
     "recipe",
     "report",
     "tokenizer",

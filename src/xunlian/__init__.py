@@ -20,6 +20,7 @@ _PUBLIC = {
     "evaluate": "xunlian.commands.evaluate",
     "generate": "xunlian.commands.generate",
     "load": "xunlian.commands.generate",
+    "chat": "xunlian.commands.chat",
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
     "backtranslate": "xunlian.commands.backtranslate",
@@ -36,6 +37,7 @@ __all__ = [
     "XunlianError",
     "__version__",
     "backtranslate",
+    "chat",
     "classifier",
     "compare",
     "doctor",
@@ -56,6 +58,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from xunlian.commands.backtranslate import backtranslate
+    from xunlian.commands.chat import chat
     from xunlian.commands.classifier import classifier
     from xunlian.commands.compare import compare
     from xunlian.commands.doctor import doctor

@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a model by a recipe",
     "evaluate": "how well a trained model predicts a text, or translates",
     "generate": "let a trained model write",
+    "chat": "talk with a trained model",
     "translate": "let a trained model translate, line by line",
     "summarize": "let a trained model summarize, line by line",
     "backtranslate": "make pairs from text in the language to translate into",

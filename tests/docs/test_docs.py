@@ -23,17 +23,24 @@ import xunlian.commands.plan
 import xunlian.commands.train
 import xunlian.commands.tune
 from xunlian.cli import VERBS, main
+from xunlian.interop.huggingface import write_config, write_weights
+from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.recipe.explain import explain
 from xunlian.studies import child, probe
 from xunlian.studies import compare as studies
+from xunlian.tokenizer.train import train_tokenizer
 
 RUNNING = [
     "README.md",
     "README.zh.md",
     "docs/tutorial.md",
     "docs/tutorial.zh.md",
+    "docs/chat.md",
+    "docs/chat.zh.md",
     "docs/corpus.md",
     "docs/corpus.zh.md",
+    "docs/finetune.md",
+    "docs/finetune.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
     "docs/translate.md",
@@ -125,7 +132,10 @@ def desk(tmp_path, monkeypatch) -> Path:
         "chinese.txt": (SAMPLES / "songci.txt").read_text("utf-8")[:10_000],
         "prompts.txt": "ROMEO:\nThe king\n",
     }
+    chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
+    texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
     texts |= pair_texts() | messy_texts()
+    _write_open_model(tmp_path / "Qwen3-0.6B")
     (tmp_path / "crawl").mkdir()
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8")
@@ -137,12 +147,34 @@ def desk(tmp_path, monkeypatch) -> Path:
             resumed.append(recipe)
             overrides = [f"training.budget={3 + 2 * len(resumed)} steps"]
         else:
-            overrides = [*overrides, *TINY]
+            # Conversations do not fit where texts do.
+            chat = "task=chat" in overrides or str(recipe).startswith("chat-")
+            overrides = [*overrides, *TINY, *(["model.context=128"] if chat else [])]
         return train(recipe, overrides, resume=resume, **options)
 
     monkeypatch.setattr(xunlian.commands.train, "train", short)
     _shorten_studies(monkeypatch)
     return tmp_path
+
+
+def _write_open_model(folder: Path) -> None:
+    """A folder that stands for an open model, as small as trainings are here."""
+    tokenizer = train_tokenizer(iter([" ".join(VERBS)]), "bpe", 300, shrink=True)
+    config = DecoderConfig(
+        architecture="qwen3",
+        vocab_size=tokenizer.vocab_size,
+        depth=1,
+        width=32,
+        heads=1,
+        kv_heads=1,
+        head_width=32,
+        mlp_width=64,
+        context=64,
+        tied=True,
+    )
+    write_config(folder, config, tokenizer.end_id)
+    write_weights(folder / "model.safetensors", Decoder(config))
+    tokenizer.save(folder)
 
 
 def _shorten_studies(monkeypatch) -> None:

@@ -132,7 +132,7 @@ LENGTHS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 100, 5, 7, 9]
 @pytest.mark.parametrize("stride", [3, 16, 32])
 def test_document_score_is_that_of_whole_logits_one_document_at_a_time(model, reference, stride):
     documents = random_documents(LENGTHS)
-    score = document_score(model, documents, stride=stride, end_id=END, **FP32)
+    score = document_score(model, documents, stride=stride, before_id=END, **FP32)
     assert score.tokens == sum(LENGTHS)
     expected = sum(obvious_nats(reference, document, stride) for document in documents)
     assert score.nats == pytest.approx(expected, rel=1e-5)
@@ -140,8 +140,8 @@ def test_document_score_is_that_of_whole_logits_one_document_at_a_time(model, re
 
 def test_each_document_is_scored_by_itself(model):
     first, second = random_documents([40, 21])
-    together = document_score(model, [first, second], stride=16, end_id=END, **FP32)
-    alone = [document_score(model, [d], stride=16, end_id=END, **FP32) for d in (first, second)]
+    together = document_score(model, [first, second], stride=16, before_id=END, **FP32)
+    alone = [document_score(model, [d], stride=16, before_id=END, **FP32) for d in (first, second)]
     assert together.nats == pytest.approx(sum(score.nats for score in alone), rel=1e-6)
 
 
@@ -150,8 +150,8 @@ def test_the_batch_does_not_change_the_result(model, batch_tokens):
     documents = random_documents(LENGTHS)
     stream = ArrayStream(np.concatenate(documents))
     options = {"dtype": torch.float32, "batch_tokens": batch_tokens}
-    by_document = document_score(model, documents, stride=16, end_id=END, **options)
-    whole = document_score(model, documents, stride=16, end_id=END, **FP32)
+    by_document = document_score(model, documents, stride=16, before_id=END, **options)
+    whole = document_score(model, documents, stride=16, before_id=END, **FP32)
     assert by_document.loss == pytest.approx(whole.loss, abs=1e-5)
     loss = validation_loss(model, stream, **options)
     assert loss == pytest.approx(validation_loss(model, stream, **FP32), abs=1e-5)
@@ -179,7 +179,7 @@ def test_ranges_of_windows_add_up_to_the_whole(model):
     windows = count_windows(len(stream), CONTEXT)
     assert windows == 11
     parts = [
-        window_losses(model, stream, first_window=first, last_window=last, **FP32)
+        window_losses(model, stream, CONTEXT, first_window=first, last_window=last, **FP32)
         for first, last in [(0, 4), (4, 4), (4, 10), (10, 11)]
     ]
     assert parts[1] == (0.0, 0)
@@ -198,9 +198,9 @@ def test_a_long_stream_is_read_a_batch_at_a_time(model):
 def test_evaluation_uses_no_dropout_and_gives_the_mode_back(model):
     document = random_documents([50])
     model.train()
-    first = document_score(model, document, stride=16, end_id=END, **FP32)
+    first = document_score(model, document, stride=16, before_id=END, **FP32)
     assert model.training
-    assert document_score(model, document, stride=16, end_id=END, **FP32) == first
+    assert document_score(model, document, stride=16, before_id=END, **FP32) == first
     model.eval()
     validation_loss(model, ArrayStream(document[0]), **FP32)
     assert not model.training
@@ -209,7 +209,7 @@ def test_evaluation_uses_no_dropout_and_gives_the_mode_back(model):
 def test_progress_hears_of_every_token(model):
     heard = []
     score = document_score(
-        model, random_documents(LENGTHS), stride=16, end_id=END, progress=heard.append, **FP32
+        model, random_documents(LENGTHS), stride=16, before_id=END, progress=heard.append, **FP32
     )
     assert sum(heard) == score.tokens and len(heard) > 1
 
@@ -231,6 +231,6 @@ def test_a_perplexity_beyond_floats_is_infinite_not_an_error():
 
 def test_what_cannot_be_scored_is_refused_with_the_mend(model):
     with pytest.raises(InputError, match="no text"):
-        document_score(model, [], stride=16, end_id=END, **FP32)
+        document_score(model, [], stride=16, before_id=END, **FP32)
     with pytest.raises(InputError, match="at least 2"):
         validation_loss(model, ArrayStream(np.zeros(1, dtype=np.int64)), **FP32)

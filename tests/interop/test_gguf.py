@@ -163,7 +163,7 @@ def test_rows_that_cannot_be_cut_into_blocks_are_kept_in_half_precision(tmp_path
 def test_rows_without_a_token_have_names_of_their_own_and_are_marked_unused(tokenizers, tmp_path):
     tokenizer = tokenizers["byte"]
     found = tokenizer_fields(tokenizer, tmp_path, 300)
-    assert found.tokens[:257] == tokenizer.names(257) and len(set(found.tokens)) == 300
+    assert found.tokens[:257] == tokenizer.tokens(257) and len(set(found.tokens)) == 300
     assert found.kinds[257:] == [gguf.TokenType.UNUSED] * 43
     assert gguf.TokenType.UNUSED not in found.kinds[:257]
 

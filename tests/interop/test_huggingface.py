@@ -179,13 +179,13 @@ def change(folder, **fields):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"model_type": "llama"}, "'llama'"),
-        ({"model_type": "qwen2"}, "Did you mean 'qwen3'"),
+        ({"model_type": "mamba"}, "'mamba'"),
+        ({"model_type": "qwen4"}, "Did you mean 'qwen3'"),
         ({"hidden_size": None}, "lacks the field hidden_size"),
         ({"hidden_size": "wide"}, "hidden_size = 'wide'"),
         ({"num_key_value_heads": 3}, "num_key_value_heads = 3"),
         ({"attention_bias": True}, "attention_bias"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"use_sliding_window": True, "sliding_window": -1}, "sliding_window"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
         ({"rms_norm_eps": 0}, "rms_norm_eps"),
         ({"vocab_size": 62}, "model.embed_tokens.weight has shape (61, 48)"),

@@ -78,8 +78,8 @@ def test_what_we_write_and_what_transformers_saves_opens_again(architecture, tmp
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("activation_function", "gelu"),
-        ("scale_embedding", False),
+        ("activation_function", "tanh"),
+        ("static_position_embeddings", False),
         ("normalize_before", False),
         ("decoder_attention_heads", 2),
         ("decoder_ffn_dim", 128),

@@ -17,7 +17,7 @@ from xunlian.recipe.size import (
 )
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen2", "llama", "mistral", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_counted_parameters_equal_the_model(architecture, tied):
     model = Model(architecture=architecture, depth=3, width=96, heads=3, tied=tied, context=32)

@@ -2,11 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import processors
 
 from xunlian.errors import InputError
 from xunlian.recipe.samples import samples_folder
 from xunlian.tokenizer.fingerprint import file_fingerprint, fingerprint
-from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.tokenizer.patterns import END
+from xunlian.tokenizer.tokenizer import extends, load_tokenizer, wrap
 from xunlian.tokenizer.train import KINDS, train_tokenizer
 
 TEXT = (samples_folder() / "shakespeare.txt").read_text("utf-8")[:60_000] + (
@@ -15,12 +18,14 @@ TEXT = (samples_folder() / "shakespeare.txt").read_text("utf-8")[:60_000] + (
 TRIED = ["Hello, world!  don't\n\n  go ", "明月几时有，把酒问青天。\n", TEXT[:3000], " a", "é🙂"]
 
 
-@pytest.mark.parametrize("model_type", [None, "qwen3", "gpt2"])
+@pytest.mark.parametrize("model_type", [None, "qwen3", "gpt2", "llama", "qwen2", "mistral"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_opens_a_saved_tokenizer_and_agrees(
     kind: str, model_type: str | None, tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
+    if model_type == "qwen2" and kind not in ("bpe", "byte"):
+        pytest.skip("Transformers has one tokenizer class for it, of byte-level BPE")
     ours = train_tokenizer(iter([TEXT]), kind, 900 if kind != "byte" else 257, shrink=True)
     ours.save(tmp_path)
     if model_type:  # as in RUN/model, where Transformers could prefer that model's own class
@@ -80,3 +85,43 @@ def test_a_missing_or_damaged_tokenizer_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(InputError, match=r"tokenizer\.json' is damaged"):
         file_fingerprint(tmp_path / "tokenizer.json")
+
+
+def with_tokens(tokenizer, tokens):
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    backend.add_special_tokens(tokens)
+    return wrap(backend, tokenizer.end_token)
+
+
+def test_a_tokenizer_with_tokens_added_extends_the_one_before_and_not_the_other_way_round():
+    before = train_tokenizer(iter(["one two three"] * 9), "bpe", 262)
+    after = with_tokens(before, ["<|user|>", "<|assistant|>"])
+    assert extends(after, before) and extends(before, before)
+    assert not extends(before, after)
+    other = train_tokenizer(iter(["six seven eight"] * 9), "bpe", 262)
+    assert other.vocab_size == before.vocab_size
+    assert not extends(other, before) and not extends(with_tokens(other, ["<|user|>"]), before)
+
+
+def test_what_a_file_puts_before_a_text_begins_prompts_only():
+    plain = train_tokenizer(iter(["one two three"] * 9), "bpe", 262)
+    assert plain.start_ids == [] and plain.before_id == plain.end_id
+    assert plain.encode_prompt("") == [plain.end_id]
+    assert plain.encode_prompt("one") == plain.encode("one")
+    backend = tokenizers.Tokenizer.from_str(with_tokens(plain, ["<s>"]).backend.to_str())
+    start = backend.token_to_id("<s>")
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A <|endoftext|>", special_tokens=[("<s>", start), (END, plain.end_id)]
+    )
+    begun = wrap(backend, END)
+    assert begun.start_ids == [start] and begun.before_id == start
+    assert begun.encode_prompt("") == [start]
+    assert begun.encode_prompt("one") == [start, *plain.encode("one")]
+    assert begun.encode("one") == plain.encode("one")
+
+
+@pytest.mark.parametrize("file", ["tokenizer.model", "vocab.json", "vocab.txt"])
+def test_a_tokenizer_in_an_older_form_is_told_with_the_mend(file, tmp_path):
+    (tmp_path / file).write_text("")
+    with pytest.raises(InputError, match=r"older form.*save_pretrained"):
+        load_tokenizer(tmp_path)

@@ -80,7 +80,7 @@ def gpt2_run(tiny_corpus, tmp_path_factory):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["model.width=96"], ["width = 64", "96", "[model]"]),
+        (["model.width=96"], ["width = 64", "96", "Leave model.width out"]),
         (["model.depth=3"], ["depth = 2", "3"]),
         (["model.heads=2", "model.head_width=32"], ["heads = 1", "2"]),
         (["model.architecture=gpt2"], ["architecture = qwen3", "gpt2"]),
@@ -93,17 +93,14 @@ def test_init_from_refuses_another_shape(tiny_run, tiny_corpus, tmp_path, settin
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("context", [16, 64])
-def test_init_from_refuses_another_number_of_learned_positions(
-    gpt2_run, tiny_corpus, tmp_path, context
-):
-    with pytest.raises(InputError, match=f"context = 32, the recipe {context}"):
+def test_init_from_refuses_more_positions_than_were_learned(gpt2_run, tiny_corpus, tmp_path):
+    with pytest.raises(InputError, match=r"at most 32 tokens.*64.*model\.context=32"):
         train(
             tiny_corpus,
             tmp_path / "run",
             f"model.init_from={gpt2_run.path}",
             "model.architecture=gpt2",
-            f"model.context={context}",
+            "model.context=64",
         )
     assert not (tmp_path / "run").exists()
 
@@ -122,3 +119,13 @@ def test_init_from_nowhere_is_refused(tiny_corpus, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         train(tiny_corpus, tmp_path / "run", f"model.init_from={tmp_path / 'nowhere'}")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["model.family=gru", "model.architecture=speedrun"])
+def test_init_from_takes_runs_that_only_xunlian_opens(kind, tiny_corpus, tmp_path):
+    first = train(tiny_corpus, tmp_path / "first", kind, "training.budget=20 steps")
+    best = first.facts()["best_val_loss"]
+    settings = [f"model.init_from={first.path}", "training.budget=1 steps", "model.dropout=0"]
+    again = train(tiny_corpus, tmp_path / "again", *settings)
+    assert first_loss(again) == pytest.approx(best, abs=0.3)
+    assert again.recipe.model.width == 64

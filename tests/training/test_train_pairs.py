@@ -134,7 +134,7 @@ def test_what_does_not_go_with_pairs_is_told(words, tmp_path, settings, told):
 
 
 def test_pairs_are_not_for_a_corpus_of_text(tiny_corpus, tmp_path):
-    with pytest.raises(InputError, match=r"task is translation, but the corpus .* holds no pairs"):
+    with pytest.raises(InputError, match=r"task is translation, but the corpus .* holds text"):
         train(tiny_corpus, tmp_path / "run")
 
 

@@ -29,7 +29,9 @@ def evaluate(
 
     A language model is scored by how well it predicts each document by itself, with a window that
     slides by `stride` tokens. An encoder-decoder translates (or summarizes) the sources with the
-    settings of its recipe; its texts are compared with the references, and it predicts these.
+    settings of its recipe; its texts are compared with the references, and it predicts these. Of
+    conversations (a run whose task is chat, a corpus of them, or the override 'task=chat') it is
+    scored how well their answers are predicted, each from what came before.
 
     Args:
         run: a run or a Hugging Face model folder (which needs `data`).
@@ -59,6 +61,7 @@ def evaluate(
     names = _metric_names(metrics)
     import torch
 
+    from xunlian.evaluation.evaluate_chats import evaluate_chats, is_chat
     from xunlian.evaluation.evaluate_pairs import evaluate_pairs
     from xunlian.evaluation.evaluate_text import evaluate_text
     from xunlian.machine.features import available_cores
@@ -87,6 +90,10 @@ def evaluate(
             f"'{run}' is a language model: it gives no texts to write or to resample. Leave out "
             "--output and --bootstrap."
         )
+    if is_chat(recipe, paths):
+        if stride is not None:
+            raise InputError("A stride is for texts, and these are conversations. Leave it out.")
+        return evaluate_chats(recipe, loaded, paths) | {"run": str(run)}
     return evaluate_text(recipe, loaded, paths, stride) | {"run": str(run)}
 
 

@@ -12,6 +12,7 @@ from xunlian.commands.common import add_json, print_json
 if TYPE_CHECKING:
     from xunlian.decoding.model import Continuation, LoadedModel
     from xunlian.decoding.translator import Translator
+    from xunlian.recipe.settings import Decoding
 
 STANDARD_INPUT = "-"
 
@@ -61,12 +62,6 @@ def generate(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from xunlian.recipe.load import fields
-
-    def about(name: str) -> str:
-        text = fields()[f"decoding.{name}"].description or ""
-        return (text[0].lower() + text[1:].rstrip(".")).replace("%", "%%")
-
     parser.add_argument("run", metavar="RUN", help="a run, or a Hugging Face model folder")
     parser.add_argument(
         "--prompt",
@@ -80,6 +75,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file with one prompt on each line; - reads standard input",
     )
+    add_sampling(parser)
+    add_json(parser)
+    parser.epilog = (
+        "Settings left out are those of the run's recipe, [decoding]. Prompt and "
+        "continuation go to standard output."
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """The options that say how text is generated."""
+    from xunlian.recipe.load import fields
+
+    def about(name: str) -> str:
+        text = fields()[f"decoding.{name}"].description or ""
+        return (text[0].lower() + text[1:].rstrip(".")).replace("%", "%%")
+
     for flag, kind, letter in (
         ("max-tokens", int, "N"),
         ("temperature", float, "T"),
@@ -105,11 +116,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the matrix products. auto: the one measured faster. In fp32, a "
         "text does not depend on the other prompts",
     )
-    add_json(parser)
-    parser.epilog = (
-        "Settings left out are those of the run's recipe, [decoding]. Prompt and "
-        "continuation go to standard output."
-    )
+
+
+def sampling(model: "LoadedModel", arguments: argparse.Namespace) -> "Decoding":
+    """The settings that `add_sampling` took, over those of the run's recipe."""
+    return model.settings(
+        max_tokens=arguments.max_tokens, temperature=arguments.temperature, top_p=arguments.top_p,
+        top_k=arguments.top_k, min_p=arguments.min_p, stop=arguments.stop, seed=arguments.seed,
+        repetition_penalty=arguments.repetition_penalty,
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,11 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         prompts += _read_prompts(arguments.prompts_file)
     prompts = prompts or [""]
     model = _load_language_model(arguments.run, arguments.precision)
-    decoding = model.settings(
-        max_tokens=arguments.max_tokens, temperature=arguments.temperature, top_p=arguments.top_p,
-        top_k=arguments.top_k, min_p=arguments.min_p, stop=arguments.stop, seed=arguments.seed,
-        repetition_penalty=arguments.repetition_penalty,
-    )  # fmt: skip
+    decoding = sampling(model, arguments)
     if arguments.json:
         found = {
             "run": arguments.run,

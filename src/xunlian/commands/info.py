@@ -31,12 +31,13 @@ def info(
         InputError: it is none of these, or it is damaged.
     """
     from xunlian.errors import InputError, did_you_mean
+    from xunlian.hub import local_folder
 
     if split not in ("train", "val"):
         raise InputError(
             f"There is no split '{split}'.{did_you_mean(split, ('train', 'val'))} Use train or val."
         )
-    path = Path(path)
+    path = local_folder(path)
     if (path / "corpus.json").is_file():
         return _corpus(path, show, split, verify)
     if path.exists() and (show or verify):
@@ -139,6 +140,8 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
     verb = {"translation": "translate", "summarization": "summarize"}.get(run.recipe.task)
     if verb and _weights(run.model_folder):
         commands += [f"xunlian {verb} {path}", f"xunlian evaluate {path}"]
+    elif run.recipe.task == "chat" and _weights(run.model_folder):
+        commands += [f"xunlian chat {path}", f"xunlian evaluate {path}"]
     elif _weights(run.model_folder):
         prompt = quote((run.recipe.prompts or ("...",))[0])
         commands += [f"xunlian generate {path} --prompt {prompt}", f"xunlian evaluate {path}"]

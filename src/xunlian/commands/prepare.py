@@ -18,6 +18,9 @@ def prepare(
     *inputs: str | Path,
     out: str | Path,
     pairs: bool = False,
+    chat: bool = False,
+    template: str | Path | None = None,
+    show: int = 0,
     val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
@@ -39,8 +42,13 @@ def prepare(
         pairs: the inputs are pairs, for translation (or, with the override `task=summarization`,
             for that): aligned text files two by two, source before target, or files that hold
             both sides (.tsv, .csv, .jsonl, .parquet, .tmx). A recipe says so by its task.
+        chat: the inputs are conversations (.json, .jsonl, .parquet, .csv, .tsv), in any of the
+            usual forms. A recipe says so by its task.
+        template: of conversations, the chat template: 'chatml', a .jinja file or a model folder.
+        show: of conversations, print so many as they were understood.
         val: a fraction to hold out (0: none), or files, folders or globs to validate on.
-        tokenizer: bpe, unigram, wordpiece, byte, char, or the path of a tokenizer.json.
+        tokenizer: bpe, unigram, wordpiece, byte, char, or what has a tokenizer to reuse: a
+            tokenizer.json, a model folder, or hf:owner/name.
         vocab_size: number of tokens; derived from the amount of text when None.
         on_error: 'stop' at a broken record, or 'skip' and count it.
         overrides: `key=value` for the tables [corpus] and [tokenizer], and `task=...`.
@@ -60,6 +68,8 @@ def prepare(
     recipe = recipe_for(
         inputs,
         pairs=pairs,
+        chat=chat,
+        template=template,
         val=val,
         tokenizer=tokenizer,
         vocab_size=vocab_size,
@@ -78,6 +88,7 @@ def prepare(
         address=address,
         work=Path(work) if work else None,
         keep_text=keep_text,
+        show=show,
     )
 
 
@@ -89,6 +100,7 @@ def prepare_from_recipe(
     address: str | None = None,
     work: Path | None = None,
     keep_text: bool = False,
+    show: int = 0,
 ) -> "Corpus":
     """Prepare `recipe.corpus.sources` into the folder `out`.
 
@@ -102,14 +114,22 @@ def prepare_from_recipe(
     require(recipe.corpus)
     if address and engine != "ray":
         raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
-    if recipe.task in PAIR_TASKS:
+    if recipe.task != "chat":
+        _refuse("is for conversations; add --chat", template=recipe.tokenizer.chat_template)
+    if recipe.task != "language-model":
+        what = "conversations are" if recipe.task == "chat" else "pairs are"
+        _refuse(
+            f"is for text; {what} prepared on this machine", engine=engine != "local", work=work
+        )
+        _refuse(f"is for text; {what} read back with `xunlian info`", keep_text=keep_text)
+    if recipe.task == "chat":
+        from xunlian.commands.prepare_chat import show_chats
+        from xunlian.corpus.chat.build import build_chat_corpus
+
+        corpus = build_chat_corpus(recipe, out, show, show_chats if show else None)
+    elif recipe.task in PAIR_TASKS:
         from xunlian.corpus.pairs.build import build_pair_corpus
 
-        for option, given in (("--engine", engine != "local"), ("--work", work)):
-            if given:
-                raise InputError(f"{option} is for text; pairs are prepared on this machine.")
-        if keep_text:
-            raise InputError("--keep-text is for text; pairs are read back with `xunlian info`.")
         corpus = build_pair_corpus(recipe, out, workers)
     else:
         from xunlian.corpus.build import build_corpus
@@ -132,6 +152,12 @@ def prepare_from_recipe(
     return corpus
 
 
+def _refuse(why: str, **options: object) -> None:
+    for name, given in options.items():
+        if given:
+            raise InputError(f"--{name.replace('_', '-')} {why}.")
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """The options of `xunlian prepare`."""
     parser.add_argument(
@@ -152,6 +178,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         ".tmx)",
     )
     parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="INPUT holds conversations (.json .jsonl .parquet .csv .tsv): messages, ShareGPT, "
+        "Alpaca, prompt and completion, lists of turns",
+    )
+    parser.add_argument(
+        "--template",
+        metavar="NAME|FILE",
+        help="with --chat: the chat template, chatml, a .jinja file or a model folder (default: "
+        "that of a given tokenizer, else chatml)",
+    )
+    parser.add_argument(
         "--val",
         nargs="+",
         metavar="FILE|FRACTION",
@@ -161,7 +199,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="KIND|FILE",
-        help="bpe (default), unigram, wordpiece, byte, char, or the path of a tokenizer.json",
+        help="bpe (default), unigram, wordpiece, byte, char; or a tokenizer.json, a model folder "
+        "or hf:owner/name whose tokenizer is reused",
     )
     parser.add_argument(
         "--vocab-size", type=int, metavar="N", help="tokens (default: from the amount of text)"
@@ -201,7 +240,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="write nothing; show what would become of a few documents",
     )
     parser.add_argument(
-        "--show", type=int, default=20, metavar="N", help="with --dry-run: how many (default 20)"
+        "--show",
+        type=int,
+        metavar="N",
+        help="with --dry-run: how many (default 20); with --chat: show so many conversations as "
+        "they were understood, and which tokens are learned",
     )
     parser.add_argument(
         "--keep-text", action="store_true", help="leave the cleaned documents in CORPUS/text, too"
@@ -225,6 +268,10 @@ def run(arguments: Namespace) -> int:
     if not (pairs or named_recipe(inputs[:1])):
         # Texts may stand behind the option: --val 0.1 book.txt
         inputs, val = inputs + val[1:], val[:1]
+    if pairs and arguments.chat:
+        raise InputError("--pairs and --chat exclude each other: name one.")
+    if arguments.show is not None and arguments.show < 1:
+        raise InputError(f"--show {arguments.show}: at least 1.")
     if not (pairs or inputs):
         raise InputError("Nothing to prepare: name files, folders, a recipe, or --pairs FILE ...")
     if arguments.dry_run:
@@ -235,6 +282,9 @@ def run(arguments: Namespace) -> int:
         *(inputs or pairs),
         out=arguments.out,
         pairs=bool(pairs),
+        chat=arguments.chat,
+        template=arguments.template,
+        show=arguments.show or 0,
         val=val or None,
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
@@ -254,13 +304,26 @@ def _dry_run(
     arguments: Namespace, inputs: list[str], pairs: bool, val: list[str], overrides: list[str]
 ) -> int:
     recipe = recipe_for(
-        inputs, pairs=pairs, val=val or None, on_error=arguments.on_error, overrides=overrides
+        inputs,
+        pairs=pairs,
+        chat=arguments.chat,
+        template=arguments.template,
+        val=val or None,
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        on_error=arguments.on_error,
+        overrides=overrides,
     )
     if recipe.task in PAIR_TASKS:
         raise InputError("--dry-run is for text; it does not show pairs yet.")
-    if arguments.show < 1:
-        raise InputError(f"--show {arguments.show}: at least 1.")
+    count = arguments.show or 20
+    if recipe.task == "chat":
+        from xunlian.commands.prepare_chat import show_chats
+        from xunlian.corpus.chat.survey import survey_chats
+
+        show_chats(survey_chats(recipe, count))
+        return 0
     from xunlian.commands.prepare_preview import show_preview
 
-    show_preview(recipe.corpus, arguments.show)
+    show_preview(recipe.corpus, count)
     return 0

@@ -17,6 +17,8 @@ def recipe_for(
     inputs: Sequence[str | Path],
     *,
     pairs: bool = False,
+    chat: bool = False,
+    template: str | Path | None = None,
     val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
     vocab_size: int | None = None,
@@ -47,9 +49,17 @@ def recipe_for(
             f"{named or 'prepare'}: task = {recipe.task} learns from text, not from pairs. Use a "
             f"recipe whose task is {' or '.join(PAIR_TASKS)}, or leave --pairs out."
         )
+    if chat and not named:
+        values["task"] = "chat"
+    elif chat and recipe.task != "chat":
+        raise InputError(f"{named}: task = {recipe.task} is no chat. Leave --chat out.")
     given: dict[str, dict[str, Any]] = {
         "corpus": {"sources": names or None, "val": _texts(val), "on_error": on_error},
-        "tokenizer": {"kind": _text(tokenizer), "vocab_size": vocab_size},
+        "tokenizer": {
+            "kind": _text(tokenizer),
+            "vocab_size": vocab_size,
+            "chat_template": _text(template),
+        },
     }
     for table, settings in given.items():
         chosen = {key: value for key, value in settings.items() if value is not None}

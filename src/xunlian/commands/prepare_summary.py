@@ -15,7 +15,7 @@ def summarize(corpus: "Corpus") -> None:
     train, val = corpus.split_card("train"), corpus.split_card("val")
     card = corpus.card
     dropped = card["dropped"]
-    unit = "documents" if corpus.task == "language-model" else "pairs"
+    unit = {"language-model": "documents", "chat": "conversations"}.get(corpus.task, "pairs")
     say(
         f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
         f"{train['bytes'] + val['bytes']:,} bytes of text"
@@ -53,6 +53,14 @@ def summarize(corpus: "Corpus") -> None:
             f"{corpus.tokens('train', column):,} {side}tokens to train on, "
             f"{corpus.tokens('val', column):,} to validate"
         )
+    if corpus.task == "chat":
+        answers = [split["answer_tokens"] for split in (train, val)]
+        say(f"Of these the answers, which are learned: {answers[0]:,} and {answers[1]:,}")
+        if corpus.turn_end_id is None:
+            warn(
+                "The chat template ends an answer with no special token: a model that learns from "
+                "this will not know when to stop."
+            )
     fertility = card["fertility"]
     parts = [f"{fertility['tokens_per_byte']:.3f} a byte"]
     if fertility["english_tokens_per_word"]:

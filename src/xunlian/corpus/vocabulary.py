@@ -6,6 +6,7 @@ from pathlib import Path
 from xunlian.console import progress
 from xunlian.corpus.clean import count_han
 from xunlian.errors import InputError
+from xunlian.hub import is_hub_name, local_folder
 from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.tokenizer.sizes import derived_vocab_size
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer, with_end_template
@@ -29,8 +30,8 @@ def make_tokenizer(
     Raises:
         InputError: a damaged tokenizer, an unknown kind, or a size that does not fit.
     """
-    if settings.kind not in KINDS and Path(settings.kind).exists():
-        given = load_tokenizer(settings.kind)
+    if settings.kind not in KINDS and (is_hub_name(settings.kind) or Path(settings.kind).exists()):
+        given = load_tokenizer(local_folder(settings.kind, weights=False))
         if settings.vocab_size not in (None, given.vocab_size):
             raise InputError(
                 f"tokenizer.vocab_size = {settings.vocab_size}, but '{settings.kind}' has "

@@ -69,7 +69,9 @@ class Engine:
         self._positions = None if model.positions is None else model.positions.weight.detach()
         self._turns = None if config.is_gpt2 else torch.complex(model.cos, model.sin)
         self._layers = [
-            _prepare(block, dtype) for block in model.blocks if isinstance(block, Block)
+            _prepare(block, dtype, turned=not config.is_gpt2)
+            for block in model.blocks
+            if isinstance(block, Block)
         ]
         if isinstance(model, Speedrun):
             self._layers = [
@@ -183,8 +185,10 @@ class Engine:
             qk, v = joined.split([heads + kv_heads, kv_heads], dim=2)
             if layer.values is not None:
                 v = v + layer.values(tokens_BL, normed)
-            if layer.qk_norm is not None and turns is not None:
-                pairs = layer.qk_norm(qk).reshape(batch, length, heads + kv_heads, -1, 2)
+            if layer.qk_norm is not None:
+                qk = layer.qk_norm(qk)
+            if turns is not None:
+                pairs = qk.reshape(batch, length, heads + kv_heads, -1, 2)
                 qk = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2)
             q, k = qk.split([heads, kv_heads], dim=2)
             mixed = attend(number, q, k, v)
@@ -195,9 +199,9 @@ class Engine:
         return self._head(self._norm(last_BD)).float()
 
 
-def _prepare(block: Block, dtype: torch.dtype) -> _Layer:
+def _prepare(block: Block, dtype: torch.dtype, turned: bool) -> _Layer:
     attention_norm, gain = _norm(block.attention_norm)
-    joined, qk_norm = _prepare_joined(block.attention, gain, dtype)
+    joined, qk_norm = _prepare_joined(block.attention, gain, dtype, turned)
     mlp_norm, mlp_gain = _norm(block.mlp_norm)
     mlp = block.mlp
     output = product(mlp.output.weight, mlp.output.bias, None, dtype)
@@ -226,35 +230,38 @@ def _prepare(block: Block, dtype: torch.dtype) -> _Layer:
 
 
 def _prepare_joined(
-    attention: CausalSelfAttention, gain: Tensor | None, dtype: torch.dtype
+    attention: CausalSelfAttention, gain: Tensor | None, dtype: torch.dtype, turned: bool
 ) -> tuple[Function, Function | None]:
     """The joined product of queries, keys and values; the QK-norm, if there is one.
 
-    Queries come out divided by sqrt(K), so that the attention need not scale its scores.
+    Queries come out divided by sqrt(K), so that the attention need not scale its scores, and where
+    they are `turned`, k and k + K/2, which turn together, as neighbours: a dot product does not
+    mind.
     """
     parts = [attention.query, attention.key, attention.value]
     weight = torch.cat([part.weight for part in parts])
     bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-    shrink = 1 / math.sqrt(attention.head_width)
-    if not isinstance(attention.query_norm, RMSNorm):
-        queries = attention.query.weight.shape[0]
-        weight[:queries] *= shrink
+    width, heads, kv_heads = attention.head_width, attention.heads, attention.kv_heads
+    shrink = 1 / math.sqrt(width)
+    order = torch.arange(width, device=weight.device)
+    if turned:
+        order = order.view(2, -1).t().flatten()
+        starts = torch.arange(heads + kv_heads, device=weight.device) * width
+        rows = (starts.unsqueeze(1) + order).flatten()
+        weight[: len(rows)] = weight[rows]
         if bias is not None:
-            bias[:queries] *= shrink
+            bias[: len(rows)] = bias[rows]
+    if not isinstance(attention.query_norm, RMSNorm):
+        weight[: heads * width] *= shrink
+        if bias is not None:
+            bias[: heads * width] *= shrink
         return product(weight, bias, gain, dtype), None
     assert isinstance(attention.key_norm, RMSNorm)
-    width, heads, kv_heads = attention.head_width, attention.heads, attention.kv_heads
-    # k and k + K/2 turn together; here they become neighbours. A dot product does not mind.
-    order = torch.arange(width, device=weight.device).view(2, -1).t().flatten()
-    rotated = (heads + kv_heads) * width
-    turned = weight[:rotated].view(heads + kv_heads, width, -1)[:, order].reshape(rotated, -1)
-    weight = torch.cat([turned, weight[rotated:]])
-    assert bias is None
     query_gain, key_gain = attention.query_norm.weight * shrink, attention.key_norm.weight
     gains = [query_gain] * heads + [key_gain] * kv_heads
     gains_HK = torch.stack(gains)[:, order] * math.sqrt(width)
     normalize = _rms(width, attention.query_norm)
-    return product(weight, None, gain, dtype), lambda x: normalize(x) * gains_HK
+    return product(weight, bias, gain, dtype), lambda x: normalize(x) * gains_HK
 
 
 def _norm(norm: torch.nn.Module) -> tuple[Function, Tensor | None]:

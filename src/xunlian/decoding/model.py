@@ -118,7 +118,7 @@ class LoadedModel:
         """
         stop = (stop,) if isinstance(stop, str) else stop
         for text in stop or ():
-            _check_unicode("stop string", text)
+            check_unicode("stop string", text)
         given = {
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -179,11 +179,11 @@ class LoadedModel:
     summarize = translate
 
     def _encode(self, prompt: str) -> list[int]:
-        _check_unicode("prompt", prompt)
-        return self.loaded.tokenizer.encode(prompt) or [self.loaded.tokenizer.end_id]
+        check_unicode("prompt", prompt)
+        return self.loaded.tokenizer.encode_prompt(prompt)
 
 
-def _check_unicode(what: str, text: str) -> None:
+def check_unicode(what: str, text: str) -> None:
     """Bytes of a command line that are no UTF-8 arrive as lone surrogates."""
     try:
         text.encode()

@@ -23,7 +23,13 @@ from torch.nn import functional as F
 from xunlian.decoding.beam_cache import BeamCache, Memory
 from xunlian.decoding.packed import Function, product
 from xunlian.models.confined import CrossAttention, SelfAttention
-from xunlian.models.encoder_decoder import DecoderBlock, EncoderBlock, EncoderDecoder, ReLUMLP
+from xunlian.models.encoder_decoder import (
+    MLP,
+    OTHER_ACTIVATIONS,
+    DecoderBlock,
+    EncoderBlock,
+    EncoderDecoder,
+)
 from xunlian.models.layers import LayerNorm, Linear
 
 
@@ -73,8 +79,11 @@ class PairEngine:
         gain = bias = None
         if model.config.norms_first:
             self._last_norm, gain, bias = _norm(model.decoder_norm)
-        head_bias = None if bias is None else model.head_weight @ bias
-        self._head = product(model.head_weight, head_bias, gain, dtype)
+        head = model.embedding.weight
+        head_bias = None if bias is None else head @ bias
+        if model.head_bias is not None:
+            head_bias = model.head_bias[0] if head_bias is None else head_bias + model.head_bias[0]
+        self._head = product(head, head_bias, gain, dtype)
 
     def begin(self, sources: Sequence[Sequence[int]]) -> BeamCache:
         """Read sources, as `encode`; what comes back begins with one beam for each."""
@@ -158,7 +167,7 @@ class PairEngine:
     def _embed(self, tokens_BL: Tensor, positions: Tensor) -> Tensor:
         """(B L, D)"""
         x = F.embedding(tokens_BL, self._embedding)
-        return torch.add(positions, x, alpha=math.sqrt(self.config.width)).flatten(0, 1)
+        return torch.add(positions, x, alpha=self.config.embedding_scale).flatten(0, 1)
 
 
 def _apply(part: _Part, x: Tensor, what: Function) -> Tensor:
@@ -210,17 +219,25 @@ def _part(
     norm: LayerNorm,
     first: bool,
     entries: list[Linear],
-    inner: SelfAttention | CrossAttention | ReLUMLP,
+    inner: SelfAttention | CrossAttention | MLP,
     dtype: torch.dtype,
 ) -> _Part:
     before, gain, bias = _norm(norm) if first else (_nothing, None, None)
     after = _nothing if first else norm
-    if isinstance(inner, ReLUMLP):
-        enter = _joined(entries, gain, bias, dtype, relu=True)
+    if isinstance(inner, MLP):
+        enter = _activated(
+            _joined(entries, gain, bias, dtype, relu=inner.activation == "relu"), inner
+        )
     else:
         enter = _joined(entries, gain, bias, dtype, shrink=norm.weight.shape[0] / inner.heads)
     output = product(inner.output.weight, inner.output.bias, None, dtype)
     return _Part(before, enter, output, after)
+
+
+def _activated(enter: Function, mlp: MLP) -> Function:
+    """With the activation behind it, where it is not in it."""
+    activate = OTHER_ACTIVATIONS.get(mlp.activation)
+    return enter if activate is None else lambda x: activate(enter(x))
 
 
 def _norm(norm: LayerNorm) -> tuple[Function, Tensor, Tensor]:

@@ -42,7 +42,7 @@ def evaluate_text(
                 model,
                 text.documents,
                 stride=stride,
-                end_id=tokenizer.end_id,
+                before_id=tokenizer.before_id,
                 dtype=dtype,
                 progress=advance,
                 batch_tokens=_batch_tokens(model.head_weight.device),

@@ -212,8 +212,8 @@ def _compare_translator(
 ) -> Agreement:
     model, start = loaded.model, loaded.start_id
     assert isinstance(model, EncoderDecoder) and start is not None
-    source_names = loaded.tokenizers.source.names(model.config.vocab_size)
-    target_names = loaded.tokenizers.target.names(model.config.vocab_size)
+    source_names = loaded.tokenizers.source.tokens(model.config.vocab_size)
+    target_names = loaded.tokenizers.target.tokens(model.config.vocab_size)
     sources = [[source_names[i] for i in source] for source in texts]
     targets = [_say(model, source, start, loaded.end_ids) for source in texts]
     scored = translator.score_batch(sources, [[target_names[i] for i in t] for t in targets])

@@ -120,6 +120,7 @@ def validation_loss(
     nats, tokens = window_losses(
         model,
         stream,
+        model.config.context,
         first_window=0,
         last_window=windows,
         dtype=dtype,
@@ -145,6 +146,7 @@ class StreamValidation:
         return window_losses(
             model,
             self.stream,
+            self.context,
             first_window=first,
             last_window=last,
             dtype=dtype,
@@ -160,6 +162,7 @@ def count_windows(tokens: int, context: int) -> int:
 def window_losses(
     model: Decoder,
     stream: Stream,
+    context: int,
     *,
     first_window: int,
     last_window: int,
@@ -170,9 +173,9 @@ def window_losses(
     """Sum of nats and number of predicted tokens of windows first_window .. last_window - 1.
 
     Several processes each take a range; the sums of their sums are those of the whole stream.
-    Window w predicts tokens w·T + 1 .. w·T + T. All batches have the same shape.
+    Window w predicts tokens w·T + 1 .. w·T + T, where T is `context`, at most the model's. All
+    batches have the same shape.
     """
-    context = model.config.context
     rows = max(1, min(batch_tokens // context, last_window - first_window))
     nats, tokens = 0.0, 0
     with evaluating(model):
@@ -196,7 +199,7 @@ def document_score(
     documents: Iterable[Document],
     *,
     stride: int,
-    end_id: int,
+    before_id: int,
     dtype: torch.dtype,
     batch_tokens: int,
     progress: Progress | None = None,
@@ -204,13 +207,13 @@ def document_score(
     """Score each document by itself with a window that moves `stride` tokens at a time.
 
     Each token is scored once, with all of its document before it or at least context - stride
-    tokens of it; the first token of a document is predicted from the end token alone. A
+    tokens of it; the first token of a document is predicted from `before_id` alone. A
     document's own end token is scored too: the total is the cost of the text with its ends.
 
     Args:
         documents: read one at a time, a window at a time.
         stride: 1 (slow, exact) to context (fast, no overlap).
-        end_id: the token put before each document.
+        before_id: the token put before each document.
 
     Raises:
         InputError: there is no token at all.
@@ -219,7 +222,7 @@ def document_score(
     assert 1 <= stride <= context
     nats, tokens = 0.0, 0
     with evaluating(model):
-        windows = _document_windows(documents, context, stride, end_id)
+        windows = _document_windows(documents, context, stride, before_id)
         for inputs_BL, targets_BL, scored in _batches(windows, context, batch_tokens):
             nats += _batch_nats(model, inputs_BL, targets_BL, dtype)
             tokens += scored
@@ -247,14 +250,14 @@ Window = tuple[np.ndarray, np.ndarray, int]
 
 
 def _document_windows(
-    documents: Iterable[Document], context: int, stride: int, end_id: int
+    documents: Iterable[Document], context: int, stride: int, before_id: int
 ) -> Iterator[Window]:
     for document in documents:
         scored = 0
         for start in range(0, len(document), stride):
             stop = min(start + context, len(document))
-            # Inputs lag one behind the targets; before the document stands the end token.
-            before = document[start - 1 : start] if start else [end_id]
+            # Inputs lag one behind the targets; before the document stands one more.
+            before = document[start - 1 : start] if start else [before_id]
             tokens = np.concatenate([before, document[start:stop]])
             targets = tokens[1:].copy()
             targets[: scored - start] = IGNORED

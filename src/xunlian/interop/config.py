@@ -5,11 +5,12 @@ Both spellings of fields that changed between Transformers 4 and 5 are written: 
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.models.decoder import DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.decoder import Architecture, DecoderConfig
+from xunlian.models.encoder_decoder import Activation, EncoderDecoderConfig
+from xunlian.models.layers import RopeScaling
 from xunlian.models.recurrent import Family, RecurrentConfig
 
 Config = DecoderConfig | EncoderDecoderConfig | RecurrentConfig
@@ -18,21 +19,44 @@ RECURRENT: dict[str, Family] = {"xunlian-rnn": "rnn", "xunlian-gru": "gru", "xun
 SPEEDRUN = "xunlian-speedrun"
 """Model types of our own: no other engine has networks of these."""
 
-MODEL_TYPES = ("qwen3", "gpt2", SPEEDRUN, "pegasus", "marian", *RECURRENT)
+ROTARY: dict[str, Architecture] = {
+    "qwen3": "qwen3",
+    "qwen2": "qwen2",
+    "llama": "llama",
+    "mistral": "mistral",
+    SPEEDRUN: "speedrun",
+}
+"""Model types of the decoders that turn their queries and keys."""
+
+MODEL_TYPES = (*ROTARY, "gpt2", "pegasus", "marian", *RECURRENT)
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "swish": "swish",
+    "silu": "swish",
+    "gelu": "gelu",
+}
+
+_CLASSES = {"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama", "mistral": "Mistral"}
 
 
-def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -> dict[str, Any]:
-    """The fields of config.json. `start_id` starts the targets of an encoder-decoder."""
+def to_fields(
+    config: Config,
+    end_id: int | None,
+    start_id: int | None = None,
+    before_id: int | None = None,
+) -> dict[str, Any]:
+    """The fields of config.json; the ids are those of `write_config`."""
     if isinstance(config, EncoderDecoderConfig):
         return _encoder_decoder_fields(config, end_id, start_id)
     if isinstance(config, RecurrentConfig):
         return _recurrent_fields(config, end_id, start_id)
-    own = {"qwen3": _qwen3_fields, "gpt2": _gpt2_fields, "speedrun": _speedrun_fields}
+    own = {"gpt2": _gpt2_fields, "speedrun": _speedrun_fields}
     return {
-        **own[config.architecture](config),
+        **own.get(config.architecture, _rotary_fields)(config),
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
-        "bos_token_id": end_id,
+        "bos_token_id": end_id if before_id is None else before_id,
         "eos_token_id": end_id,
         "dtype": "float32",
         "torch_dtype": "float32",
@@ -40,10 +64,11 @@ def to_fields(config: Config, end_id: int | None, start_id: int | None = None) -
     }
 
 
-def _qwen3_fields(config: DecoderConfig) -> dict[str, Any]:
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+def _rotary_fields(config: DecoderConfig) -> dict[str, Any]:
+    scaling = _scaling_fields(config.rope_scaling)
+    fields: dict[str, Any] = {
+        "architectures": [f"{_CLASSES[config.architecture]}ForCausalLM"],
+        "model_type": config.architecture,
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
@@ -54,13 +79,32 @@ def _qwen3_fields(config: DecoderConfig) -> dict[str, Any]:
         "max_position_embeddings": config.context,
         "rms_norm_eps": config.norm_epsilon,
         "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "attention_bias": False,
+        "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
+        "rope_scaling": scaling if config.rope_scaling else None,
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": config.depth,
     }
+    if config.architecture in ("llama", "qwen3"):
+        fields["attention_bias"] = False
+    if config.architecture == "llama":
+        fields["mlp_bias"] = False
+    else:  # attention reaches as far as the context
+        fields["sliding_window"] = None
+    if config.architecture in ("qwen2", "qwen3"):
+        fields |= {"use_sliding_window": False, "max_window_layers": config.depth}
+    return fields
+
+
+def _scaling_fields(scaling: RopeScaling | None) -> dict[str, Any]:
+    if scaling is None:
+        return {"rope_type": "default"}
+    fields: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "llama3":
+        fields |= {
+            "low_freq_factor": scaling.low_turns,
+            "high_freq_factor": scaling.high_turns,
+            "original_max_position_embeddings": scaling.original_context,
+        }
+    return fields
 
 
 def _speedrun_fields(config: DecoderConfig) -> dict[str, Any]:
@@ -116,8 +160,9 @@ def _encoder_decoder_fields(
         "encoder_ffn_dim": config.mlp_width,
         "decoder_ffn_dim": config.mlp_width,
         "max_position_embeddings": config.context,
-        "activation_function": "relu",
-        "scale_embedding": True,
+        "activation_function": config.activation,
+        "scale_embedding": config.scaled,
+        "add_bias_logits": config.head_bias,
         "static_position_embeddings": True,
         "normalize_before": config.norms_first,  # both as CTranslate2 reads them
         "normalize_embedding": False,
@@ -172,7 +217,12 @@ def from_fields(fields: Any, file: Path) -> Config:
         near = did_you_mean(str(kind), MODEL_TYPES)
         raise InputError(
             f"'{file}' describes a model of type '{kind}'.{near} Xunlian opens "
-            f"{' and '.join(MODEL_TYPES)}."
+            f"{', '.join(MODEL_TYPES[:-1])} and {MODEL_TYPES[-1]}."
+        )
+    if fields.get("quantization_config"):
+        raise InputError(
+            f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder "
+            "of the same model in bf16 or fp32."
         )
     if kind in ("pegasus", "marian"):
         return _read_encoder_decoder(kind, fields, file)
@@ -180,14 +230,13 @@ def from_fields(fields: Any, file: Path) -> Config:
         return _read_recurrent(RECURRENT[kind], fields, file)
     if kind == "gpt2":
         return _read_gpt2(fields, file)
-    if kind == SPEEDRUN:
-        return _rotary_decoder("speedrun", fields, file)
-    return _read_qwen3(fields, file)
+    return _read_rotary(ROTARY[kind], fields, file)
 
 
 def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
-    _require(fields, file, "activation_function", "relu")
-    _require(fields, file, "scale_embedding", True)
+    activation = fields.get("activation_function", "gelu")
+    _require({"activation_function": activation}, file, "activation_function", *ACTIVATIONS)
+    _require(fields, file, "static_position_embeddings", True)
     _require(fields, file, "normalize_before", kind == "pegasus")
     _require(fields, file, "normalize_embedding", False)
     _require(fields, file, "share_encoder_decoder_embeddings", True)
@@ -206,6 +255,9 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
         heads=heads,
         mlp_width=mlp_width,
         context=_count(fields, file, "max_position_embeddings"),
+        activation=ACTIVATIONS[activation],
+        scaled=bool(fields.get("scale_embedding", False)),
+        head_bias=bool(fields.get("add_bias_logits", False)),
     )
 
 
@@ -224,36 +276,77 @@ def _read_recurrent(family: Family, fields: dict[str, Any], file: Path) -> Recur
     )
 
 
-def _read_qwen3(fields: dict[str, Any], file: Path) -> DecoderConfig:
+def _read_rotary(architecture: Architecture, fields: dict[str, Any], file: Path) -> DecoderConfig:
     _require(fields, file, "hidden_act", "silu")
     _require(fields, file, "attention_bias", False)
-    _require(fields, file, "use_sliding_window", False)
+    _require(fields, file, "mlp_bias", False)
     rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-    if not isinstance(rope, dict) or rope.get("rope_type", "default") != "default":
-        raise InputError(
-            f"'{file}' asks for scaled rotary positions ({rope}); Xunlian has the plain ones only."
-        )
-    return _rotary_decoder("qwen3", fields | rope, file)
-
-
-def _rotary_decoder(
-    architecture: Literal["qwen3", "speedrun"], fields: dict[str, Any], file: Path
-) -> DecoderConfig:
+    scaling = _read_scaling(rope, file)
+    fields = fields | rope
+    _require(fields, file, "partial_rotary_factor", 1, None)
+    width = _count(fields, file, "hidden_size")
     heads = _count(fields, file, "num_attention_heads")
+    head_width = 128 if architecture == "qwen3" else max(1, width // heads)
+    context = _count(fields, file, "max_position_embeddings")
+    window = _window(architecture, fields, file)
     return DecoderConfig(
         architecture=architecture,
         vocab_size=_count(fields, file, "vocab_size"),
         depth=_count(fields, file, "num_hidden_layers"),
-        width=_count(fields, file, "hidden_size"),
+        width=width,
         heads=heads,
         kv_heads=_count(fields, file, "num_key_value_heads", heads, divides=heads),
-        head_width=_count(fields, file, "head_dim", 128),
+        head_width=_count(fields, file, "head_dim", head_width),
         mlp_width=_count(fields, file, "intermediate_size"),
-        context=_count(fields, file, "max_position_embeddings"),
+        context=context if window is None else min(context, window),
         tied=bool(fields.get("tie_word_embeddings", False)),
         rope_theta=_number(fields, file, "rope_theta", 10_000.0),
         norm_epsilon=_number(fields, file, "rms_norm_eps", 1e-6),
+        rope_scaling=scaling,
     )
+
+
+def _read_scaling(rope: Any, file: Path) -> RopeScaling | None:
+    if not isinstance(rope, dict):
+        raise InputError(f"'{file}' is damaged: the rotary positions are {rope!r}.")
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    # dynamic slows angles only beyond the context that the folder names, where nobody goes here.
+    if kind in ("default", "dynamic"):
+        return None
+    if kind not in get_args(RopeScaling.__annotations__["kind"]):
+        raise InputError(
+            f"'{file}' asks for rotary positions of the kind '{kind}'; Xunlian has default, "
+            "dynamic, linear and llama3 only."
+        )
+    if kind == "linear":
+        return RopeScaling("linear", _number(rope, file, "factor"))
+    scaling = RopeScaling(
+        "llama3",
+        _number(rope, file, "factor"),
+        _number(rope, file, "low_freq_factor"),
+        _number(rope, file, "high_freq_factor"),
+        _count(rope, file, "original_max_position_embeddings"),
+    )
+    if scaling.low_turns >= scaling.high_turns:
+        raise InputError(
+            f"'{file}' is damaged: low_freq_factor = {scaling.low_turns} is not below "
+            f"high_freq_factor = {scaling.high_turns}."
+        )
+    return scaling
+
+
+def _window(architecture: str, fields: dict[str, Any], file: Path) -> int | None:
+    """How many tokens back attention reaches, if that is a limit.
+
+    A text no longer than the window sees no difference, so the window becomes the context.
+    """
+    if architecture == "mistral":
+        if fields.get("sliding_window", 0) is None:
+            return None
+        return _count(fields, file, "sliding_window", 4096)
+    if fields.get("use_sliding_window"):
+        return _count(fields, file, "sliding_window", 4096)
+    return None
 
 
 def _read_gpt2(fields: dict[str, Any], file: Path) -> DecoderConfig:
@@ -303,7 +396,7 @@ def _count(
     return int(value)
 
 
-def _number(fields: dict[str, Any], file: Path, name: str, default: float) -> float:
+def _number(fields: dict[str, Any], file: Path, name: str, default: float | None = None) -> float:
     value = fields.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise InputError(f"'{file}' is damaged: {name} = {value!r}.")

@@ -43,12 +43,12 @@ def write_ctranslate2(
     rows, source = model.config.vocab_size, tokenizers.source
     if isinstance(model, Decoder):
         spec = _decoder(model)
-        spec.register_vocabulary(source.names(rows))
+        spec.register_vocabulary(source.tokens(rows))
     else:
         assert start_id is not None
         spec = _encoder_decoder(model)
-        spec.register_source_vocabulary(source.names(rows))
-        spec.register_target_vocabulary(tokenizers.target.names(rows))
+        spec.register_source_vocabulary(source.tokens(rows))
+        spec.register_target_vocabulary(tokenizers.target.tokens(rows))
         spec.config.decoder_start_token = source.backend.id_to_token(start_id)
     # Documents follow each other, so the token that ends one also starts the next. CTranslate2
     # cannot do without the name of an unknown token, and a byte-level vocabulary has none.

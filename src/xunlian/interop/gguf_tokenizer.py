@@ -88,7 +88,7 @@ def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
     kinds = [NORMAL if i in used else UNUSED for i in range(rows)]
     for i, added in tokenizer.backend.get_added_tokens_decoder().items():
         kinds[i] = CONTROL if added.special else USER_DEFINED
-    return tokenizer.names(rows), kinds
+    return tokenizer.tokens(rows), kinds
 
 
 def _as_sentencepiece(tokens: list[str], kinds: list[int]) -> tuple[list[str], list[int]]:

@@ -8,7 +8,9 @@ rounding. Pickled weights are refused: opening them can run any code.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +22,7 @@ from xunlian.files import atomic_write, read_json, write_json
 from xunlian.interop.config import Config, from_fields, to_fields
 from xunlian.interop.names import (
     COMPUTED,
+    HEAD_BIAS,
     TIED,
     constants,
     entries,
@@ -42,15 +45,24 @@ INDEX_FILE = "model.safetensors.index.json"
 
 
 def write_config(
-    folder: Path, config: Config, end_id: int | None, start_id: int | None = None
+    folder: Path,
+    config: Config,
+    end_id: int | None,
+    start_id: int | None = None,
+    before_id: int | None = None,
+    turn_end_id: int | None = None,
 ) -> None:
     """Write config.json and generation_config.json.
 
     `end_id` is the token that ends a document, `start_id` the one from which an encoder-decoder's
-    targets start and with which others pad.
+    targets start and with which others pad, `before_id` the one before a text, by default
+    `end_id`, `turn_end_id` one that ends an answer, too.
     """
-    fields = to_fields(config, end_id, start_id)
-    generation = {"eos_token_id": end_id, "pad_token_id": end_id}
+    fields = to_fields(config, end_id, start_id, before_id)
+    ends: int | list[int] | None = end_id
+    if end_id is not None and turn_end_id not in (None, end_id):
+        ends = [turn_end_id, end_id]
+    generation: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": end_id}
     if fields.get("is_encoder_decoder"):
         # Without a length Transformers stops at 20 tokens.
         generation |= {
@@ -59,7 +71,7 @@ def write_config(
             "max_length": config.context,
         }
     else:
-        generation |= {"bos_token_id": end_id}
+        generation |= {"bos_token_id": fields["bos_token_id"]}
     write_json(folder / CONFIG_FILE, fields)
     write_json(folder / GENERATION_FILE, generation)
 
@@ -80,7 +92,18 @@ def read_config(folder: Path) -> Config:
         InputError: config.json is missing or damaged, or describes a model we do not have.
     """
     file = folder / CONFIG_FILE
-    return from_fields(read_json(file), file)
+    config = from_fields(read_json(file), file)
+    if isinstance(config, EncoderDecoderConfig) and _has_head_bias(folder):
+        config = replace(config, head_bias=True)
+    return config
+
+
+def _has_head_bias(folder: Path) -> bool:
+    """Whether the weights say so: Marian's config.json does not."""
+    if not (folder / WEIGHTS_FILE).is_file() and not (folder / INDEX_FILE).is_file():
+        return False
+    with _open_tensors(folder) as tensors:
+        return HEAD_BIAS in tensors and bool(tensors.read(HEAD_BIAS).any())
 
 
 def read_end_ids(folder: Path) -> tuple[int, ...]:
@@ -106,6 +129,7 @@ def read_start_id(folder: Path) -> int | None:
     return None
 
 
+@torch.no_grad()
 def load_model(folder: Path) -> Model:
     """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
 
@@ -116,8 +140,8 @@ def load_model(folder: Path) -> Model:
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
         model = build(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    weights: dict[str, Tensor] = {}
+    weights = model.state_dict()
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
     with _open_tensors(folder) as tensors:
         for entry in entries(config):
             wanted = their_shape(entry, shapes)
@@ -133,7 +157,8 @@ def load_model(folder: Path) -> Model:
                     f"config.json asks for {wanted}. The files do not belong together; copy them "
                     "again."
                 )
-            weights |= from_theirs(entry, tensor, shapes)
+            for name, ours in from_theirs(entry, tensor, shapes).items():
+                weights[name].copy_(ours)  # at once, so that nothing is in memory twice
         known = {entry.theirs for entry in entries(config)} | TIED
         extra = [n for n in tensors.names if n not in known and not n.endswith(COMPUTED)]
         if extra:
@@ -141,7 +166,6 @@ def load_model(folder: Path) -> Model:
                 f"'{folder}' holds the tensor {extra[0]}, which its config.json knows "
                 "nothing of. The files do not belong together; copy them again."
             )
-    model.load_state_dict(weights)
     return model.eval()
 
 

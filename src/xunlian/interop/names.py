@@ -28,33 +28,37 @@ class Entry:
     transposed: bool = False
 
 
-# Our module -> theirs, without the number of the block.
-_QWEN3 = {"embedding": "model.embed_tokens", "norm": "model.norm"}
-_QWEN3_BLOCK = {
+# Our module -> theirs, without the number of the block. Llama's names serve all rotary decoders.
+_ROTARY = {"embedding": "model.embed_tokens", "norm": "model.norm"}
+_ROTARY_BLOCK = {
     "attention_norm": "input_layernorm",
     "attention.query": "self_attn.q_proj",
     "attention.key": "self_attn.k_proj",
     "attention.value": "self_attn.v_proj",
-    "attention.query_norm": "self_attn.q_norm",
-    "attention.key_norm": "self_attn.k_norm",
     "attention.output": "self_attn.o_proj",
     "mlp_norm": "post_attention_layernorm",
     "mlp.gate": "mlp.gate_proj",
     "mlp.up": "mlp.up_proj",
     "mlp.output": "mlp.down_proj",
 }
+_QKV = ("attention.query", "attention.key", "attention.value")
+_QK_NORM = {
+    "attention.query_norm": "self_attn.q_norm",
+    "attention.key_norm": "self_attn.k_norm",
+}
 
 _GPT2 = {"embedding": "transformer.wte", "positions": "transformer.wpe"}
 _GPT2_BIASED = {"norm": "transformer.ln_f"}
 _GPT2_BLOCK = {"attention_norm": "ln_1", "mlp_norm": "ln_2"}
 _GPT2_BLOCK_MATRICES = {
-    ("attention.query", "attention.key", "attention.value"): "attn.c_attn",
+    _QKV: "attn.c_attn",
     ("attention.output",): "attn.c_proj",
     ("mlp.up",): "mlp.c_fc",
     ("mlp.output",): "mlp.c_proj",
 }
 
 _SHARED = "model.shared.weight"
+HEAD_BIAS = "final_logits_bias"
 _ENCODER_BLOCK = {
     "attention.query": "self_attn.q_proj",
     "attention.key": "self_attn.k_proj",
@@ -79,7 +83,7 @@ COMPUTED = (
     ".attn.masked_bias",
     ".rotary_emb.inv_freq",
     ".embed_positions.weight",
-    "final_logits_bias",
+    HEAD_BIAS,
 )
 # Further names of tensors that are there already.
 TIED = {"lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
@@ -94,7 +98,7 @@ def entries(config: Config) -> list[Entry]:
         return _own_entries(kind, config)
     if config.architecture == "speedrun":
         return _own_entries(Speedrun, config)
-    table = _gpt2_entries(config) if config.is_gpt2 else _qwen3_entries(config)
+    table = _gpt2_entries(config) if config.is_gpt2 else _rotary_entries(config)
     if not config.tied:
         table.append(Entry("lm_head.weight", ("head.weight",)))
     return table
@@ -106,12 +110,16 @@ def _own_entries(kind: Callable[[Any], nn.Module], config: Config) -> list[Entry
         return [Entry(name, (name,)) for name in kind(config).state_dict()]
 
 
-def _qwen3_entries(config: DecoderConfig) -> list[Entry]:
-    table = [Entry(f"{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _QWEN3.items()]
+def _rotary_entries(config: DecoderConfig) -> list[Entry]:
+    table = [Entry(f"{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _ROTARY.items()]
+    modules = _ROTARY_BLOCK | (_QK_NORM if config.qk_norm else {})
+    tensors = [(f"{ours}.weight", f"{theirs}.weight") for ours, theirs in modules.items()]
+    if config.qkv_bias:
+        tensors += [(f"{ours}.bias", f"{modules[ours]}.bias") for ours in _QKV]
     for block in range(config.depth):
         table += [
-            Entry(f"model.layers.{block}.{theirs}.weight", (f"blocks.{block}.{ours}.weight",))
-            for ours, theirs in _QWEN3_BLOCK.items()
+            Entry(f"model.layers.{block}.{theirs}", (f"blocks.{block}.{ours}",))
+            for ours, theirs in tensors
         ]
     return table
 
@@ -150,7 +158,10 @@ def _encoder_decoder_entries(config: EncoderDecoderConfig) -> list[Entry]:
                 modules[f"{side}.{block}.{ours}"] = f"model.{side}.layers.{block}.{theirs}"
         if config.norms_first:
             modules[f"{side}_norm"] = f"model.{side}.layer_norm"
-    return [Entry(_SHARED, ("embedding.weight",))] + [
+    table = [Entry(_SHARED, ("embedding.weight",))]
+    if config.head_bias:
+        table.append(Entry(HEAD_BIAS, ("head_bias",)))
+    return table + [
         Entry(f"{theirs}.{kind}", (f"{ours}.{kind}",))
         for ours, theirs in modules.items()
         for kind in ("weight", "bias")
@@ -161,7 +172,7 @@ def constants(config: Config) -> dict[str, Tensor]:
     """Tensors that a folder of this architecture must hold, the same whatever was learned."""
     if not isinstance(config, EncoderDecoderConfig):
         return {}
-    found = {"final_logits_bias": torch.zeros(1, config.vocab_size)}
+    found = {} if config.head_bias else {HEAD_BIAS: torch.zeros(1, config.vocab_size)}
     if config.architecture == "pegasus":
         for side in ("encoder", "decoder"):
             found[f"model.{side}.embed_positions.weight"] = sinusoidal_table(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xunlian.corpus.extras import need
-from xunlian.models.encoder_decoder import ReLUMLP
+from xunlian.models.encoder_decoder import MLP
 from xunlian.models.layers import GELUMLP, LayerNorm, RMSNorm, SwiGLU
 
 OPSET = 18
@@ -131,7 +131,7 @@ class Graph:
             gate = self.linear(x, mlp.gate)
             gate = self.op("Mul", gate, self.op("Sigmoid", gate))
             return self.linear(self.op("Mul", gate, self.linear(x, mlp.up)), mlp.output)
-        if isinstance(mlp, ReLUMLP):
+        if isinstance(mlp, MLP):
             return self.linear(self.op("Relu", self.linear(x, mlp.up)), mlp.output)
         assert isinstance(mlp, GELUMLP)
         x = self.linear(x, mlp.up)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xunlian.models.confined import confined_attention
 from xunlian.models.layers import HeadNorm, Linear, joined_linear, rotate
 
 QUERY_BLOCK = 128
@@ -96,16 +97,17 @@ class CausalSelfAttention(nn.Module):
         heads: int,
         kv_heads: int,
         head_width: int,
-        bias: bool,
+        qkv_bias: bool,
+        output_bias: bool,
         qk_norm: bool,
         epsilon: float,
     ):
         super().__init__()
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width
-        self.query = Linear(width, heads * head_width, bias=bias)
-        self.key = Linear(width, kv_heads * head_width, bias=bias)
-        self.value = Linear(width, kv_heads * head_width, bias=bias)
-        self.output = Linear(heads * head_width, width, bias=bias)
+        self.query = Linear(width, heads * head_width, bias=qkv_bias)
+        self.key = Linear(width, kv_heads * head_width, bias=qkv_bias)
+        self.value = Linear(width, kv_heads * head_width, bias=qkv_bias)
+        self.output = Linear(heads * head_width, width, bias=output_bias)
         self.query_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
         self.key_norm = HeadNorm(head_width, epsilon) if qk_norm else nn.Identity()
 
@@ -116,8 +118,10 @@ class CausalSelfAttention(nn.Module):
         rotary: tuple[Tensor, Tensor] | None,
         form: str,
         added_BLGK: Tensor | None = None,
+        mask_B1LL: Tensor | None = None,
     ) -> Tensor:
-        """`added_BLGK` is added to the values."""
+        """`added_BLGK` is added to the values. `mask_B1LL` (0 or -inf) says who sees whom; None:
+        every position sees itself and what came before."""
         batch, length, _ = x_BLD.shape
         joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
         joined = joined.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)
@@ -130,7 +134,9 @@ class CausalSelfAttention(nn.Module):
         if self.kv_heads != self.heads:
             group = self.heads // self.kv_heads
             k_BLGK, v_BLGK = (x.repeat_interleave(group, dim=2) for x in (k_BLGK, v_BLGK))
-        mixed = causal_attention(
-            q_BLHK.transpose(1, 2), k_BLGK.transpose(1, 2), v_BLGK.transpose(1, 2), form
-        )
+        q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BLGK, v_BLGK))
+        if mask_B1LL is None:
+            mixed = causal_attention(q, k, v, form)
+        else:
+            mixed = confined_attention(q, k, v, mask_B1LL, form)
         return self.output(mixed.transpose(1, 2).reshape(batch, length, -1))

@@ -1,8 +1,10 @@
 """The decoder: a causal language model over one stream of tokens.
 
 Notable ideas:
-- Two layouts that mainstream engines load without custom code: Qwen3 (RMSNorm, rotary positions,
-  QK-norm, SwiGLU; arXiv 2505.09388) and GPT-2 (LayerNorm, learned positions, GELU, biases).
+- Layouts that mainstream engines load without custom code: Qwen3 (RMSNorm, rotary positions,
+  QK-norm, SwiGLU; arXiv 2505.09388), Llama and Mistral (the same without QK-norm; arXiv
+  2302.13971), Qwen2 (Llama with biases on queries, keys and values; arXiv 2407.10671), and GPT-2
+  (LayerNorm, learned positions, GELU, biases). A few switches of one class tell them apart.
 - Output projections of every block start at zero, so that each block starts as the identity
   (arXiv 2203.03466 section D.2), which is worth about a tenth of the training.
 - `forward` stops before the output head: the loss (losses.py) takes the head in chunks.
@@ -20,14 +22,23 @@ from torch.nn import functional as F
 
 from xunlian.models.attention import CausalSelfAttention
 from xunlian.models.dropout import drop, dropout_bytes
-from xunlian.models.layers import GELUMLP, Linear, SwiGLU, make_norm, rotary_table
+from xunlian.models.layers import (
+    GELUMLP,
+    Linear,
+    RopeScaling,
+    SwiGLU,
+    make_norm,
+    rotary_table,
+)
+
+Architecture = Literal["qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun"]
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """All that fixes the shape and the mathematics of a decoder."""
 
-    architecture: Literal["qwen3", "gpt2", "speedrun"]
+    architecture: Architecture
     vocab_size: int
     depth: int
     width: int
@@ -39,10 +50,19 @@ class DecoderConfig:
     tied: bool
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-6
+    rope_scaling: RopeScaling | None = None
 
     @property
     def is_gpt2(self) -> bool:
         return self.architecture == "gpt2"
+
+    @property
+    def qk_norm(self) -> bool:
+        return self.architecture in ("qwen3", "speedrun")
+
+    @property
+    def qkv_bias(self) -> bool:
+        return self.architecture in ("gpt2", "qwen2")
 
 
 class Block(nn.Module):
@@ -58,8 +78,9 @@ class Block(nn.Module):
             heads=config.heads,
             kv_heads=config.kv_heads,
             head_width=config.head_width,
-            bias=config.is_gpt2,
-            qk_norm=not config.is_gpt2,
+            qkv_bias=config.qkv_bias,
+            output_bias=config.is_gpt2,
+            qk_norm=config.qk_norm,
             epsilon=config.norm_epsilon,
         )
         self.mlp_norm = make_norm(norm, config.width, config.norm_epsilon)
@@ -72,10 +93,12 @@ class Block(nn.Module):
         rotary: tuple[Tensor, Tensor] | None,
         form: str,
         bytes_: Tensor | None = None,
+        mask_B1LL: Tensor | None = None,
     ) -> Tensor:
-        """`bytes_` (2, B, L, D) decide what dropout takes; None: nothing."""
+        """`bytes_` (2, B, L, D) decide what dropout takes; None: nothing. `mask_B1LL` as the
+        attention has it."""
         first, second = (None, None) if bytes_ is None else bytes_
-        attended = self.attention(x_BLD, self.attention_norm, rotary, form)
+        attended = self.attention(x_BLD, self.attention_norm, rotary, form, mask_B1LL=mask_B1LL)
         x_BLD = x_BLD + drop(attended, first, self.dropout)
         return x_BLD + drop(self.mlp(x_BLD, self.mlp_norm), second, self.dropout)
 
@@ -91,6 +114,7 @@ class Decoder(nn.Module):
         self.config = config
         self.dropout = dropout
         self.attention_form = "sdpa"
+        self.neftune_alpha = 0.0
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Embedding(config.context, config.width) if config.is_gpt2 else None
         self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
@@ -99,7 +123,9 @@ class Decoder(nn.Module):
         )
         self.head = None if config.tied else Linear(config.width, config.vocab_size, bias=False)
         if not config.is_gpt2:
-            cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)
+            cos, sin = rotary_table(
+                config.context, config.head_width, config.rope_theta, config.rope_scaling
+            )
             self.register_buffer("cos", cos, persistent=False)
             self.register_buffer("sin", sin, persistent=False)
 
@@ -121,18 +147,51 @@ class Decoder(nn.Module):
             x_BLD = block(x_BLD, rotary, self.attention_form, self._bytes(2, x_BLD))
         return self.norm(x_BLD)
 
+    def confined(
+        self,
+        tokens_BL: Tensor,
+        numbers_BL: Tensor,
+        positions_BL: Tensor,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """As `forward`, of rows that hold several texts: none sees another.
+
+        Args:
+            numbers_BL: which text of its row a token belongs to.
+            positions_BL: where in its text it stands.
+        """
+        same_BLL = numbers_BL.unsqueeze(2) == numbers_BL.unsqueeze(1)
+        lengths_BL = same_BLL.sum(-1)
+        x_BLD, rotary = self._enter(tokens_BL, dtype, positions_BL, lengths_BL)
+        mask_B1LL = torch.zeros(same_BLL.shape, dtype=dtype, device=x_BLD.device)
+        mask_B1LL = mask_B1LL.masked_fill_(~same_BLL.tril_(), float("-inf")).unsqueeze(1)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, rotary, self.attention_form, self._bytes(2, x_BLD), mask_B1LL)
+        return self.norm(x_BLD)
+
     def _enter(
-        self, tokens_BL: Tensor, dtype: torch.dtype
+        self,
+        tokens_BL: Tensor,
+        dtype: torch.dtype,
+        positions_BL: Tensor | None = None,
+        lengths_BL: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """What the first block reads, and the rotation of each position, if there is one."""
+        """What the first block reads, and the rotation of each position, if there is one.
+
+        `positions_BL` are 0, 1, 2, ... by default; `lengths_BL` those of the texts.
+        """
         length = tokens_BL.shape[1]
         assert length <= self.config.context
+        where = slice(length) if positions_BL is None else positions_BL
         x_BLD = self.embedding(tokens_BL)
+        if self.training and self.neftune_alpha:
+            lengths = length if lengths_BL is None else lengths_BL.unsqueeze(-1)
+            x_BLD = x_BLD + embedding_noise(x_BLD, lengths, self.neftune_alpha)
         rotary = None
         if self.positions is not None:
-            x_BLD = x_BLD + self.positions.weight[:length]
+            x_BLD = x_BLD + self.positions.weight[where]
         else:
-            rotary = (self.cos[:length], self.sin[:length])
+            rotary = (self.cos[where], self.sin[where])
         x_BLD = x_BLD.to(dtype)
         bytes_ = self._bytes(1, x_BLD)
         if bytes_ is not None:
@@ -149,6 +208,14 @@ class Decoder(nn.Module):
         """Logits (B, L, V), whole: for short texts; training and evaluation chunk them."""
         hidden_BLD = self(tokens_BL, dtype)
         return F.linear(hidden_BLD, self.head_weight.to(dtype)).float()
+
+
+def embedding_noise(x_BLD: Tensor, lengths: Tensor | int, alpha: float) -> Tensor:
+    """Uniform noise in ±alpha / sqrt(length width), of the shape of `x_BLD` (NEFTune, arXiv
+    2310.05914, algorithm 1). `lengths` are those of the texts, for the whole batch or (B, L, 1).
+    """
+    noise_BLD = torch.empty_like(x_BLD).uniform_(-1, 1)
+    return noise_BLD * (alpha / (torch.as_tensor(lengths) * x_BLD.shape[-1]) ** 0.5)
 
 
 @torch.no_grad()

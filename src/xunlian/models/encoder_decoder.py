@@ -6,8 +6,10 @@ Notable ideas:
   a row; positions, masks and losses follow from them.
 - Two layouts that mainstream engines load without custom code: Pegasus (norms before each part and
   at both ends, which trains more steadily; arXiv 2002.04745) and Marian (norms after each part, as
-  in "Attention Is All You Need", arXiv 1706.03762). Both have biases, ReLU, sinusoidal positions
-  and one embedding for source, target and output head.
+  in "Attention Is All You Need", arXiv 1706.03762). Both have biases, sinusoidal positions and one
+  embedding for source, target and output head.
+- Published Marian models add a fixed bias to their logits. It is one more column of the head, which
+  meets a constant one in the hidden states, so a loss need not know of it.
 - Output projections start at zero, as in decoder.py; `forward` stops before the output head, which
   the loss takes in chunks.
 
@@ -27,12 +29,16 @@ from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.dropout import drop, dropout_bytes
 from xunlian.models.layers import LayerNorm, Linear, joined_linear
 
+Activation = Literal["relu", "swish", "gelu"]
+HEAD_COLUMNS = 8  # of the bias and padding: kernels like multiples of 8
+
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig:
     """All that fixes the shape and the mathematics of an encoder-decoder.
 
-    `depth` is that of the encoder; `context` the longest source and the longest target.
+    `depth` is that of the encoder; `context` the longest source and the longest target. `scaled`:
+    embeddings go in multiplied by sqrt(D). `head_bias`: a fixed bias is added to the logits.
     """
 
     architecture: Literal["pegasus", "marian"]
@@ -44,6 +50,13 @@ class EncoderDecoderConfig:
     mlp_width: int
     context: int
     norm_epsilon: float = 1e-5
+    activation: Activation = "relu"
+    scaled: bool = True
+    head_bias: bool = False
+
+    @property
+    def embedding_scale(self) -> float:
+        return math.sqrt(self.width) if self.scaled else 1.0
 
     @property
     def norms_first(self) -> bool:
@@ -54,17 +67,26 @@ class EncoderDecoderConfig:
         return self.width // self.heads
 
 
-class ReLUMLP(nn.Module):
-    """relu(norm(x) up), projected back. (B, L, D) -> (B, L, D)"""
+class MLP(nn.Module):
+    """activation(norm(x) up), projected back. (B, L, D) -> (B, L, D)"""
 
-    def __init__(self, width: int, mlp_width: int):
+    def __init__(self, width: int, mlp_width: int, activation: str):
         super().__init__()
+        self.activation = activation
         self.up = Linear(width, mlp_width)
         self.output = Linear(mlp_width, width)
 
     def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
-        hidden_BLF: Tensor = _ReLU.apply(joined_linear(x_BLD, [self.up], norm))
+        up_BLF = joined_linear(x_BLD, [self.up], norm)
+        hidden_BLF: Tensor = (
+            _ReLU.apply(up_BLF)
+            if self.activation == "relu"
+            else OTHER_ACTIVATIONS[self.activation](up_BLF)
+        )
         return self.output(hidden_BLF)
+
+
+OTHER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 
 
 class _ReLU(torch.autograd.Function):
@@ -116,7 +138,7 @@ class EncoderBlock(_Block):
         self.attention_norm = LayerNorm(width, eps=epsilon)
         self.attention = SelfAttention(width, config.heads)
         self.mlp_norm = LayerNorm(width, eps=epsilon)
-        self.mlp = ReLUMLP(width, config.mlp_width)
+        self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def forward(
         self, x_BSD: Tensor, mask: Tensor, form: str, bytes_: Tensor | None = None
@@ -142,7 +164,7 @@ class DecoderBlock(_Block):
         self.cross_norm = LayerNorm(width, eps=epsilon)
         self.cross = CrossAttention(width, config.heads)
         self.mlp_norm = LayerNorm(width, eps=epsilon)
-        self.mlp = ReLUMLP(width, config.mlp_width)
+        self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def forward(
         self,
@@ -171,6 +193,7 @@ class EncoderDecoder(nn.Module):
     """Packed pairs in, hidden states of the targets out; `head_weight` turns these into logits."""
 
     positions: Tensor
+    head_bias: Tensor | None
 
     def __init__(self, config: EncoderDecoderConfig, dropout: float = 0.0):
         super().__init__()
@@ -187,6 +210,8 @@ class EncoderDecoder(nn.Module):
         self.register_buffer(
             "positions", sinusoidal_table(config.context, config.width), persistent=False
         )
+        bias_1V = torch.zeros(1, config.vocab_size) if config.head_bias else None
+        self.register_buffer("head_bias", bias_1V)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -195,8 +220,11 @@ class EncoderDecoder(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """(V, D)"""
-        return self.embedding.weight
+        """(V, D), or with a bias (V, D + HEAD_COLUMNS)"""
+        if self.head_bias is None:
+            return self.embedding.weight
+        joined = torch.cat([self.embedding.weight, self.head_bias.t()], dim=1)
+        return F.pad(joined, (0, HEAD_COLUMNS - 1))
 
     def encode(
         self, source_BS: Tensor, source_pairs_BS: Tensor, dtype: torch.dtype = torch.float32
@@ -215,7 +243,10 @@ class EncoderDecoder(nn.Module):
         target_BT: Tensor,
         target_pairs_BT: Tensor,
     ) -> Tensor:
-        """Hidden states (B, T, D) for the tokens after each of `target_BT`."""
+        """Hidden states (B, T, D) for the tokens after each of `target_BT`, as the head takes them.
+
+        With a bias: (B, T, D + HEAD_COLUMNS).
+        """
         x = self._embed(target_BT, target_pairs_BT, memory_BSD.dtype)
         length = target_BT.shape[1]
         seen = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
@@ -223,7 +254,10 @@ class EncoderDecoder(nn.Module):
         cross_mask = _bias(_same_pair(target_pairs_BT, source_pairs_BS), x.dtype)
         for block in self.decoder:
             x = block(x, memory_BSD, mask, cross_mask, self.attention_form, self._bytes(block, x))
-        return self.decoder_norm(x) if self.config.norms_first else x
+        x = self.decoder_norm(x) if self.config.norms_first else x
+        if self.head_bias is None:
+            return x
+        return F.pad(F.pad(x, (0, 1), value=1.0), (0, HEAD_COLUMNS - 1))
 
     def forward(
         self,
@@ -243,7 +277,7 @@ class EncoderDecoder(nn.Module):
         return self.decode(memory, source_pairs_BS, target_BT, target_pairs_BT)
 
     def _embed(self, tokens_BL: Tensor, pairs_BL: Tensor, dtype: torch.dtype) -> Tensor:
-        x = self.embedding(tokens_BL) * math.sqrt(self.config.width)
+        x = self.embedding(tokens_BL) * self.config.embedding_scale
         x = (x + self.positions[places(pairs_BL)]).to(dtype)
         if self.training and self.dropout:
             x = drop(x, dropout_bytes(*x.shape, device=x.device), self.dropout)

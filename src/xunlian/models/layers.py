@@ -8,7 +8,10 @@ Notable ideas:
 Shapes: B batch, L length, D model width, H heads, K width of a head, F feed-forward width.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -128,10 +131,39 @@ class GELUMLP(nn.Module):
         return self.output(F.gelu(self.up(norm(x_BLD)), approximate="tanh"))
 
 
-def rotary_table(context: int, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class RopeScaling:
+    """How rotary angles are slowed down for contexts longer than those first trained on.
+
+    linear: all by `factor` (arXiv 2306.15595). llama3: those that turn less than `low_turns` times
+    in `original_context` by `factor`, those that turn more than `high_turns` times not at all, and
+    in between by something in between (Llama 3.1, arXiv 2407.21783).
+    """
+
+    kind: Literal["linear", "llama3"]
+    factor: float
+    low_turns: float = 1.0
+    high_turns: float = 4.0
+    original_context: int = 8192
+
+    def slowed(self, frequencies_K: Tensor) -> Tensor:
+        """The angles, in radians, by which each pair turns from one position to the next."""
+        if self.kind == "linear":
+            return frequencies_K / self.factor
+        turns_K = self.original_context * frequencies_K / (2 * math.pi)
+        kept_K = ((turns_K - self.low_turns) / (self.high_turns - self.low_turns)).clamp(0, 1)
+        return frequencies_K * (kept_K + (1 - kept_K) / self.factor)
+
+
+def rotary_table(
+    context: int, head_width: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary angles, fp32, each (context, head_width / 2)."""
     half = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
-    angles = torch.outer(torch.arange(context, dtype=torch.float32), theta**-half)
+    frequencies = theta**-half
+    if scaling is not None:
+        frequencies = scaling.slowed(frequencies)
+    angles = torch.outer(torch.arange(context, dtype=torch.float32), frequencies)
     return angles.cos(), angles.sin()
 
 

@@ -50,6 +50,10 @@ def resolve(
         InputError: values that cannot be combined.
     """
     pairs = recipe.task in PAIR_TASKS
+    if recipe.task == "chat":
+        _check_chat(recipe.model)
+    elif recipe.training.neftune_alpha:
+        raise InputError("training.neftune_alpha is for task = chat. Leave it out.")
     model = _with_architecture(recipe.model, pairs)
     try:
         shape = derive_any_shape(model, vocab_size, pairs)
@@ -118,13 +122,27 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
         raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
     if model.family != "transformer":
         return model
-    known = ("pegasus", "marian") if pairs else ("qwen3", "gpt2", "speedrun")
+    known = (
+        ("pegasus", "marian")
+        if pairs
+        else ("qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun")
+    )
     if model.architecture not in (None, *known):
         raise InputError(
             f"model.architecture = {model.architecture} is not for "
             f"{'pairs' if pairs else 'one text'}; choose {' or '.join(known)}."
         )
     return model.model_copy(update={"architecture": model.architecture or known[0]})
+
+
+def _check_chat(model: Model) -> None:
+    """Raises InputError: a network in which conversations cannot share a row."""
+    name = "architecture" if model.family == "transformer" else "family"
+    if name == "family" or model.architecture == "speedrun":
+        raise InputError(
+            f"model.{name} = {getattr(model, name)} is not for task = chat, whose conversations "
+            "share rows. Leave it out."
+        )
 
 
 def _default_budget(parameters: int, corpus_tokens: int) -> str:

@@ -29,7 +29,7 @@ __all__ = [
     "split_download",
 ]
 
-Task = Literal["language-model", "translation", "summarization"]
+Task = Literal["language-model", "chat", "translation", "summarization"]
 PAIR_TASKS = ("translation", "summarization")
 """The tasks that learn from pairs: a source and a target."""
 
@@ -43,10 +43,16 @@ class Model(Table):
         "only, a language model of theirs carries its state on through the text, one for pairs "
         "has attention; only Xunlian opens them.",
     )
-    architecture: Literal["qwen3", "gpt2", "speedrun", "pegasus", "marian"] | None = Field(
+    architecture: (
+        Literal["qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun", "pegasus", "marian"]
+        | None
+    ) = Field(
         None,
         description="Layout of a transformer; Transformers opens all but speedrun. qwen3: RMSNorm, "
-        "rotary positions, QK-norm, SwiGLU. gpt2: LayerNorm, learned positions, GELU, biases. "
+        "rotary positions, QK-norm, SwiGLU. llama, mistral: the same without QK-norm. qwen2: as "
+        "llama, with biases on queries, keys and values (Transformers opens its tokenizer only of "
+        "the kinds bpe and byte). gpt2: LayerNorm, learned positions, GELU, "
+        "biases. "
         "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
         "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
         "paper. Default: qwen3, and pegasus for pairs.",
@@ -99,8 +105,9 @@ class Model(Table):
     rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary frequencies.")
     init_from: str | None = Field(
         None,
-        description="Start from the weights of this run (same shape and tokenizer) instead "
-        "of random ones.",
+        description="Start from the weights of a run, of a Hugging Face model folder, or of a "
+        "model of its hub (hf:owner/name) instead of random ones. The shape comes from there; the "
+        "corpus must have its tokenizer.",
     )
 
     @field_validator("size")
@@ -181,6 +188,12 @@ class Training(Table):
         description="Probability spread over all tokens in what is learned. Default: 0.1 for "
         "pairs, else 0.",
     )
+    neftune_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="Chat: size of the noise on the embeddings while training (NEFTune, arXiv "
+        "2310.05914), such as 5. 0: off.",
+    )
     grad_clip: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; larger ones are scaled down. 0: off."
     )
@@ -250,7 +263,8 @@ class Recipe(Table):
 
     task: Task = Field(
         "language-model",
-        description="What is learned: to go on with a text, or to turn a source into a target.",
+        description="What is learned: to go on with a text, to answer in a conversation, or to "
+        "turn a source into a target.",
     )
     about: str = Field("", description="One line on what the recipe is for.")
     prompts: tuple[str, ...] = Field((), description="Prompts of the samples shown after training.")

@@ -104,7 +104,11 @@ def count_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: in
     inner, outer = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     attention = 2 * width * inner + 2 * width * outer
     mlp = (2 if gpt2 else 3) * width * shape.mlp_width
-    small = 2 * width + (0 if gpt2 else 2 * shape.head_width)
+    small = 2 * width
+    if model.architecture in (None, "qwen3", "speedrun"):  # norms of queries and keys
+        small += 2 * shape.head_width
+    if model.architecture == "qwen2":
+        small += inner + 2 * outer
     if gpt2:  # the second half of each LayerNorm, and the biases
         small += 2 * width + inner + 2 * outer + width + shape.mlp_width + width
     embeddings = vocab_size * width * (1 if shape.tied else 2)

@@ -10,8 +10,8 @@ class Tokenizer(Table):
 
     kind: str = Field(
         "bpe",
-        description="bpe (byte-level), unigram, wordpiece, byte, char, or the path of a "
-        "tokenizer.json to reuse.",
+        description="bpe (byte-level), unigram, wordpiece, byte, char, or what has a tokenizer to "
+        "reuse: a tokenizer.json, a model folder, or hf:owner/name.",
     )
     vocab_size: int | None = Field(
         None,
@@ -24,6 +24,12 @@ class Tokenizer(Table):
         description="Pairs: a tokenizer of its own for each side, of vocab_size tokens each. For "
         "languages that share few words, such as en and zh: the texts become fewer tokens, but "
         "the output head has those of both sides.",
+    )
+    chat_template: str | None = Field(
+        None,
+        description="Chat: the template that makes a text of a conversation: chatml, a .jinja file "
+        "as Transformers takes it, or a model folder that has one. Default: that of a tokenizer "
+        "that is reused, else chatml.",
     )
     sample_bytes: int = Field(
         16_000_000,

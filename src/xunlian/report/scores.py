@@ -32,8 +32,9 @@ def _text_lines(result: Mapping[str, Any]) -> Iterator[str]:
     scores = result["scores"]
     main = "word_perplexity" if _has_words(result) else "character_perplexity"
     rows = sorted((name for name in _PREDICTION if name in scores), key=lambda name: name != main)
+    units = ("conversations", "answer tokens") if "cut" in result else ("documents", "tokens")
     yield (
-        f"{result['data']}: {result['documents']:,} documents, {result['tokens']:,} tokens, "
+        f"{result['data']}: {result['documents']:,} {units[0]}, {result['tokens']:,} {units[1]}, "
         f"{result['characters']:,} characters, {result['bytes']:,} bytes"
     )
     yield ""
@@ -42,6 +43,9 @@ def _text_lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "Per word, character and byte, any two models can be compared on the same text;"
     yield "per token, only models with the same tokenizer."
+    for name, what in (("cut", "were cut at a turn"), ("left_out", "were left out")):
+        if result.get(name):
+            yield f"{result[name]:,} conversations longer than the model's context {what}."
 
 
 def _pair_lines(result: Mapping[str, Any]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """From what a user names, a run or a Hugging Face model folder, to a model ready for use."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from xunlian.errors import InputError, did_you_mean
+from xunlian.hub import PREFIX, local_folder
 from xunlian.interop.huggingface import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -49,10 +51,13 @@ def is_run(path: Path | str) -> bool:
 def load_folder(path: Path | str) -> Path:
     """The Hugging Face model folder of a run, or `path` itself when it is one.
 
+    A name such as 'hf:Qwen/Qwen3-0.6B' is fetched from the hub.
+
     Raises:
         InputError: it is neither, or a run whose training has saved no model yet.
+        XunlianError: it could not be fetched.
     """
-    path = Path(path)
+    path = local_folder(path)
     if is_run(path):
         folder = path / "model"
         if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
@@ -66,6 +71,8 @@ def load_folder(path: Path | str) -> Path:
     mend = "Name a folder made by `xunlian train`, or a Hugging Face model folder."
     if not path.exists():
         near = [str(p) for p in path.parent.glob("*") if is_run(p) or (p / CONFIG_FILE).is_file()]
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not near:
+            mend += f" One of Hugging Face's hub is fetched as {PREFIX}{path}."
         raise InputError(f"There is no run '{path}'.{did_you_mean(str(path), near)} {mend}")
     if (path / "corpus.json").is_file():
         raise InputError(

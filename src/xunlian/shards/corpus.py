@@ -10,6 +10,8 @@ from xunlian.shards.stream import TokenStream, open_shard, open_stream
 from xunlian.tokenizer.fingerprint import folder_fingerprint
 
 CARD = "corpus.json"
+MASK = "mask"
+"""The column of a chat corpus that says which tokens are learned."""
 FORMAT = 1
 """Version of the folder's layout, raised when an older Xunlian could not read it."""
 
@@ -35,8 +37,13 @@ class Corpus:
         return self.card["tokenizer"].get("pad_id", self.end_id)
 
     @property
+    def turn_end_id(self) -> int | None:
+        """The id that ends an answer in a conversation, if there is one."""
+        return self.card["tokenizer"].get("turn_end_id")
+
+    @property
     def task(self) -> str:
-        """'language-model', or 'translation' or 'summarization' for a corpus of pairs."""
+        """'language-model', 'chat', or 'translation' or 'summarization' for a corpus of pairs."""
         return self.card.get("task", "language-model")
 
     @property
@@ -60,13 +67,14 @@ class Corpus:
     def stream(self, split: str, column: str | None = None) -> TokenStream:
         """The tokens of a split ('train' or 'val') as one sequence; empty when there are none.
 
-        `column` names one of several parallel streams ('source' or 'target' of pairs).
+        `column` names one of several parallel streams ('source' or 'target' of pairs). A chat has
+        its tokens in one stream, and in another, `MASK`, which of them are learned.
 
         Raises:
             InputError: pairs where text is wanted, or the other way round.
         """
-        if (column is None) != (self.task == "language-model"):
-            holds, wants = ("pairs", "text") if column is None else ("text", "pairs")
+        if (column in (None, MASK)) != (self.task in ("language-model", "chat")):
+            holds, wants = ("text", "pairs") if column not in (None, MASK) else ("pairs", "text")
             raise InputError(
                 f"'{self.path}' is a corpus of {holds} (task {self.task}); this takes a corpus of "
                 f"{wants}."
@@ -88,7 +96,8 @@ class Corpus:
                         raise InputError(
                             f"'{path}' is damaged: its checksum differs. Prepare the corpus again."
                         )
-            assert card["tokens"] == sum(shard["tokens"] for shard in card["shards"])
+            counted = [s["tokens"] for s in card["shards"] if s.get("column") != MASK]
+            assert card["tokens"] == sum(counted)
 
     def _shards(
         self, split: str, column: str | None, every: bool = False

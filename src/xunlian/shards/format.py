@@ -5,7 +5,7 @@ read it too). `NAME.idx` says where sequences and documents are, little-endian:
 
     9 bytes   "MMIDIDX\\0\\0"
     u64       version, 1
-    u8        type of a token: 8 = uint16, 4 = int32 (there is no uint32)
+    u8        type of a token: 8 = uint16, 4 = int32 (there is no uint32); 1 = uint8, of a mask
     u64       S, number of sequences
     u64       D, number of documents + 1
     i32 [S]   tokens of each sequence
@@ -23,7 +23,11 @@ import numpy as np
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQQ")
-_CODES: dict[int, np.dtype[Any]] = {8: np.dtype("<u2"), 4: np.dtype("<i4")}
+_CODES: dict[int, np.dtype[Any]] = {
+    8: np.dtype("<u2"),
+    4: np.dtype("<i4"),
+    1: np.dtype("u1"),
+}
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

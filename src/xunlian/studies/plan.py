@@ -22,6 +22,7 @@ from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters, training_flops_per_token
+from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import compile_again, import_compiler, try_out
 from xunlian.training.decisions import bytes_text
@@ -97,7 +98,7 @@ def plan_for_card(
     """
     name, accelerator, count = parse_accelerator(card)
     recipe = resolve(
-        recipe,
+        shape_from_folder(recipe),
         vocab_size=vocab_size,
         corpus_tokens=corpus_tokens or UNLIMITED_TOKENS,
         matmul_rate=accelerator.bf16,

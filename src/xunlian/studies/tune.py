@@ -17,6 +17,7 @@ from xunlian.machine.features import read_machine
 from xunlian.machine.profile import keep_tuned, profile_key, profile_path
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
+from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import time_steps
 from xunlian.training import decisions
@@ -51,6 +52,7 @@ def tune_here(recipe: Recipe, corpus: Corpus, group: Group) -> dict[str, Any]:
         InputError: the recipe, the corpus and the machine do not go together.
     """
     machine = read_machine()
+    recipe = shape_from_folder(recipe)
     decided = decisions.decide(
         recipe,
         vocab_size=corpus.vocab_size,

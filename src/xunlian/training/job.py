@@ -12,7 +12,7 @@ import torch
 
 from xunlian.errors import InputError
 from xunlian.interop.config import Config
-from xunlian.interop.huggingface import write_config
+from xunlian.interop.huggingface import build, read_config, write_config
 from xunlian.machine.memory import PeakMemory
 from xunlian.machine.rates import Rates
 from xunlian.recipe.load import load_recipe
@@ -25,7 +25,6 @@ from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
-from xunlian.training.networks import build_model
 from xunlian.training.objectives import Objective, epoch_tokens, objective_of
 from xunlian.training.parallel import Group
 from xunlian.training.setup import Setup, build_stepper, set_up
@@ -115,7 +114,7 @@ def resume(
     threads = training.threads if state["processes"] == group.size else None
     torch.set_num_threads(threads or decisions.default_threads())
     objective = objective_of(recipe, corpus)
-    model = build_model(recipe, corpus.vocab_size)
+    model = build(read_config(run.model_folder), recipe.model.dropout or 0.0)
     model.load_state_dict(weights)
     stepper = build_stepper(recipe, model, group)
     stepper.optimizers.load_state_tensors(optimizer_state)
@@ -197,15 +196,23 @@ def _train(
 def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
     """Configuration and tokenizer, once; the weights come with the first validation."""
     run.model_folder.mkdir(parents=True, exist_ok=True)
-    write_config(run.model_folder, config, corpus.end_id, corpus.pad_id)
-    load_sides(corpus.path).save(run.model_folder)
+    tokenizers = load_sides(corpus.path)
+    write_config(
+        run.model_folder,
+        config,
+        corpus.end_id,
+        corpus.pad_id,
+        before_id=tokenizers.source.before_id,
+        turn_end_id=corpus.turn_end_id,
+    )
+    tokenizers.save(run.model_folder)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
-    model = ready.recipe.model
+    model, vocab_size = ready.recipe.model, ready.stepper.model.config.vocab_size
     return {
-        "parameters": count_parameters(model, shape_of(model), corpus.vocab_size),
-        "vocab_size": corpus.vocab_size,
+        "parameters": count_parameters(model, shape_of(model), vocab_size),
+        "vocab_size": vocab_size,
         "tokenizer_fingerprint": corpus.tokenizer_fingerprint,
         "machine": {
             "processor": ready.machine.processor,

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from xunlian.data.contiguous import ContiguousRows
+from xunlian.data.conversations import ChatRows
 from xunlian.data.packed import PackedRows
 from xunlian.data.pairs import PairRows
 from xunlian.data.sorted_pairs import SortedPairs
+from xunlian.errors import InputError
+from xunlian.evaluation.chats import ChatValidation
 from xunlian.evaluation.pairs import PairValidation
 from xunlian.evaluation.perplexity import StreamValidation
 from xunlian.evaluation.recurrent import CarriedValidation
 from xunlian.interop.huggingface import Model
+from xunlian.models.decoder import Decoder
 from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
@@ -27,7 +31,7 @@ from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.size import training_flops_per_pair, training_flops_per_token
-from xunlian.shards.corpus import Corpus
+from xunlian.shards.corpus import MASK, Corpus
 
 OWN_FORMAT = "Other engines have no class for this network: only Xunlian opens its model/."
 
@@ -109,6 +113,19 @@ class PairLoss(Loss):
         return self.of_hidden(hidden_BTD, targets_BT)
 
 
+class ChatLoss(Loss):
+    """Of the answers of packed conversations (data/conversations.py), each from what came before
+    in its own conversation."""
+
+    model: Decoder
+
+    def forward(
+        self, inputs_BL: Tensor, numbers_BL: Tensor, positions_BL: Tensor, targets_BL: Tensor
+    ) -> Tensor:
+        hidden_BLD = self.model.confined(inputs_BL, numbers_BL, positions_BL, self.dtype)
+        return self.of_hidden(hidden_BLD, targets_BL)
+
+
 class CarriedLoss(Loss):
     """As NextTokenLoss, of a recurrent network whose rows go on where those before ended.
 
@@ -165,6 +182,8 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     """
     if recipe.task in PAIR_TASKS:
         return _pairs(recipe, corpus)
+    if recipe.task == "chat":
+        return _chats(recipe, corpus)
     shape, context = shape_of(recipe.model), recipe.model.context
     train, val, seed = corpus.stream("train"), corpus.stream("val"), recipe.training.seed
     rows: Rows
@@ -223,6 +242,37 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
     )
 
 
+def _chats(recipe: Recipe, corpus: Corpus) -> Objective:
+    context, seed = recipe.model.context, recipe.training.seed
+
+    rows = ChatRows(corpus.stream("train"), corpus.stream("train", MASK), context, seed)
+    packed = rows.conversations / rows.rows_per_epoch
+    notes = [f"Rows hold {packed:.1f} conversations and are {rows.filled:.0%} full."]
+    val = None
+    if corpus.split_card("val")["documents"]:
+        try:
+            val = ChatRows(corpus.stream("val"), corpus.stream("val", MASK), context, None)
+        except InputError:  # those to train on fit, which is enough to go on
+            notes.append(
+                f"Nothing is validated: every held-out conversation is longer than model.context = "
+                f"{context} tokens."
+            )
+    for what, count in (
+        ("lose their oldest turns", rows.cut + (val.cut if val else 0)),
+        ("are left out", rows.left_out + (val.left_out if val else 0)),
+    ):
+        if count:
+            notes.append(
+                f"{count:,} conversations {what}: longer than model.context = {context} tokens."
+            )
+    return Objective(
+        rows,
+        ChatValidation(val) if val else None,
+        training_flops_per_token(recipe.model, shape_of(recipe.model), corpus.vocab_size),
+        tuple(notes),
+    )
+
+
 def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
     """The loss of a resolved recipe's task, with its model inside."""
     smoothing = recipe.training.label_smoothing or 0.0
@@ -230,6 +280,10 @@ def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
         return CarriedLoss(model, dtype, smoothing, _rows_per_step(recipe))
     if isinstance(model, RecurrentPairModel):
         return SortedPairLoss(model, dtype, smoothing)
+    if recipe.task == "chat":
+        assert isinstance(model, Decoder)
+        model.neftune_alpha = recipe.training.neftune_alpha
+        return ChatLoss(model, dtype, smoothing)
     kind = PairLoss if recipe.task in PAIR_TASKS else NextTokenLoss
     return kind(model, dtype, smoothing)
 
@@ -240,7 +294,7 @@ def learned_tokens(corpus: Corpus, split: str = "train") -> int:
 
 
 def epoch_tokens(objective: Objective, corpus: Corpus) -> int:
-    """What an epoch counts for in batch_tokens: of pairs, whole rows."""
-    if corpus.task in PAIR_TASKS:
+    """What an epoch counts for in batch_tokens: of pairs and conversations, whole rows."""
+    if corpus.task != "language-model":
         return objective.rows.rows_per_epoch * objective.rows.context
     return corpus.tokens("train")

@@ -4,12 +4,11 @@
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from xunlian.errors import InputError
-from xunlian.interop.huggingface import Model, load_model, read_config
+from xunlian.interop.huggingface import Model
 from xunlian.machine.features import Machine, read_machine
 from xunlian.machine.memory import keep_freed_memory
 from xunlian.machine.rates import Rates
@@ -17,10 +16,10 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
-from xunlian.recipe.settings import PAIR_TASKS, Recipe
-from xunlian.runs.load import load_folder
+from xunlian.recipe.settings import Recipe
+from xunlian.runs.initial import start_from
+from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
-from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
 from xunlian.training.objectives import (
@@ -34,6 +33,11 @@ from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
+
+RATES_NOTE = (
+    "The learning rates are those for random weights. A model that has read much forgets less with "
+    "training.optimizer=adamw training.learning_rate=2e-5."
+)
 
 
 @dataclass(frozen=True)
@@ -66,30 +70,34 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     """
     machine = read_machine()
     _check_task(recipe, corpus)
+    recipe, initial = start_from(recipe, corpus)
+    vocab_size = initial.config.vocab_size if initial else corpus.vocab_size
     decided = decisions.decide(
         recipe,
-        vocab_size=corpus.vocab_size,
+        vocab_size=vocab_size,
         corpus_tokens=learned_tokens(corpus),
         machine=machine,
         group=group,
     )
-    recipe, tuned = decisions.apply_tuned(
-        decided.recipe, recipe.training, corpus.vocab_size, machine, group
-    )
+    asked = recipe.training
+    recipe, tuned = decisions.apply_tuned(decided.recipe, asked, vocab_size, machine, group)
     found = [*decided.notes, tuned] if tuned else [*decided.notes]
+    if initial and not is_run(initial.source) and asked.learning_rate is None:
+        found.append(RATES_NOTE)
     for note in found:
         decisions.tell(note, group)
     objective = objective_of(recipe, corpus)
     for note in objective.notes:
         decisions.tell(note, group)
     compiling = recipe.training.compile != "off"
-    vocab_size, rows = corpus.vocab_size, objective.rows
+    rows = objective.rows
     memory = decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiling)
     decisions.check_memory(memory, group)
     corpus.verify()
-    model = build_model(recipe, corpus.vocab_size)
-    if recipe.model.init_from:
-        _load_initial(model, recipe.model.init_from, corpus)
+    if initial:
+        model = initial.load(recipe.model.dropout or 0.0, recipe.training.seed)
+    else:
+        model = build_model(recipe, vocab_size)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
@@ -132,16 +140,17 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
 
 
 def _check_task(recipe: Recipe, corpus: Corpus) -> None:
-    pairs, has_pairs = recipe.task in PAIR_TASKS, corpus.task in PAIR_TASKS
-    if pairs != has_pairs:
+    kinds = {"language-model": "text", "chat": "conversations"}
+    wants, has = (kinds.get(task, "pairs") for task in (recipe.task, corpus.task))
+    if wants != has:
+        prepare = {
+            "text": "TEXT",
+            "conversations": "FILES --chat",
+            "pairs": "--pairs SOURCE TARGET",
+        }[wants]
         raise InputError(
-            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds "
-            f"{'pairs' if has_pairs else 'no pairs'}. "
-            + (
-                "Prepare one: xunlian prepare --pairs SOURCE TARGET --out CORPUS"
-                if pairs
-                else f"Say task={corpus.task}, or name another corpus.path."
-            )
+            f"The recipe's task is {recipe.task}, but the corpus '{corpus.path}' holds {has}. Say "
+            f"task={corpus.task}, or prepare another: xunlian prepare {prepare} --out CORPUS"
         )
 
 
@@ -181,23 +190,3 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         grad_clip=training.grad_clip,
         micro_rows=decisions.micro_rows(recipe, group),
     )
-
-
-def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
-    """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
-    folder = load_folder(Path(source))
-    if load_sides(folder).fingerprint != corpus.tokenizer_fingerprint:
-        raise InputError(
-            f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
-            f"Prepare the corpus with --tokenizer {folder}."
-        )
-    theirs, ours = read_config(folder), model.config
-    # Only a gpt2 has weights for its positions; others may change their context.
-    free = () if getattr(ours, "architecture", None) == "gpt2" else ("context",)
-    for name in vars(ours):
-        if name not in free and getattr(theirs, name, None) != getattr(ours, name):
-            raise InputError(
-                f"'{source}' has {name} = {getattr(theirs, name, None)}, the recipe "
-                f"{getattr(ours, name)}. Give the recipe the same [model] table."
-            )
-    model.load_state_dict(load_model(folder).state_dict())

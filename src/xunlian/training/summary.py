@@ -4,16 +4,19 @@ import math
 from typing import Any
 
 from xunlian.console import console, say
+from xunlian.decoding.chat import fit_prompt, reply
 from xunlian.decoding.generate import generate_texts
-from xunlian.decoding.model import make_engine
+from xunlian.decoding.model import LoadedModel, make_engine
 from xunlian.decoding.translator import prepare_translator
+from xunlian.errors import InputError
 from xunlian.files import write_text
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
-from xunlian.runs.load import load_run, require_decoder
+from xunlian.runs.load import Loaded, load_run, require_decoder
 from xunlian.shards.corpus import Corpus
 from xunlian.shards.stream import TokenStream
+from xunlian.tokenizer.chat import require_chat
 from xunlian.training.display import duration
 
 SAMPLE_TOKENS = 160
@@ -39,18 +42,21 @@ def val_scores(val_loss: float | None, corpus: Corpus) -> dict[str, float]:
     card = corpus.split_card("val")
     nats = val_loss * (card["tokens"] - 1)
     scores = {"loss": val_loss, "perplexity": math.exp(min(val_loss, 700))}
-    if card["bytes"] and corpus.task not in PAIR_TASKS:
+    if card["bytes"] and corpus.task == "language-model":
         scores["bits_per_byte"] = nats / card["bytes"] / math.log(2)
     return scores
 
 
 def write_samples(run: Run) -> list[tuple[str, str]]:
-    """(prompt, continuation) for each prompt of the recipe, or one from nothing."""
+    """(prompt, continuation) for each prompt of the recipe, or one from nothing; of a chat, the
+    prompts that there are, with their answers."""
     if run.recipe.task in PAIR_TASKS:
         return []
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
-    tokens = [loaded.tokenizer.encode(prompt) or [loaded.tokenizer.end_id] for prompt in prompts]
+    if run.recipe.task == "chat":
+        return [(f"{prompt}\n", _answer(run, loaded, prompt)) for prompt in run.recipe.prompts]
+    tokens = [loaded.tokenizer.encode_prompt(prompt) for prompt in prompts]
     settings = run.recipe.decoding.model_copy(
         update={"max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed}
     )
@@ -65,6 +71,20 @@ def write_samples(run: Run) -> list[tuple[str, str]]:
     ):
         texts[number] += piece
     return list(zip(prompts, texts, strict=True))
+
+
+def _answer(run: Run, loaded: Loaded, prompt: str) -> str:
+    model = LoadedModel(loaded, make_engine(require_decoder(loaded), "fp32"))
+    chat = require_chat(run.model_folder)
+    settings = run.recipe.decoding.model_copy(
+        update={"max_tokens": SAMPLE_TOKENS, "seed": run.recipe.training.seed}
+    )
+    said = [{"role": "user", "content": prompt}]
+    try:
+        tokens, _ = fit_prompt(chat, said, model.engine.context, SAMPLE_TOKENS)
+    except InputError as error:  # longer than the context
+        return str(error)
+    return "".join(reply(model, chat, tokens, settings))
 
 
 def translate_samples(run: Run, corpus: Corpus) -> list[tuple[str, str, str]]:
@@ -121,6 +141,12 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
         return [
             (f"xunlian summarize {run.path}", "type a line, or: < texts.txt > summaries.txt"),
             (f"xunlian evaluate {run.path} --metrics rouge", "score it on the validation pairs"),
+            longer,
+        ]
+    if run.recipe.task == "chat":
+        return [
+            (f"xunlian chat {run.path}", "talk with it"),
+            (f"xunlian evaluate {run.path}", "score it on the held-out answers"),
             longer,
         ]
     prompt = (run.recipe.prompts or ("",))[0].strip().replace("\n", " ")

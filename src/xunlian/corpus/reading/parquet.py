@@ -114,6 +114,24 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return -1, at
 
 
+def read_records(file: IO[bytes], name: str, advance: Advance, size: int = 0) -> Iterator[Any]:
+    """Each row whole, as an object of all its columns.
+
+    Args:
+        size: bytes of the file, told to `advance` as the rows are read.
+    """
+    import pyarrow.parquet as pq
+
+    with (
+        _damage(name, "Parquet"),
+        pq.ParquetFile(file, memory_map=False, buffer_size=1 << 20) as table,
+    ):
+        rows = max(1, table.metadata.num_rows)
+        for batch in table.iter_batches(batch_size=_ROWS, use_threads=False):
+            advance(size * len(batch) // rows)
+            yield from batch.to_pylist()
+
+
 def row_groups(file: IO[bytes], name: str) -> list[tuple[int, int]]:
     """(bytes, rows) of each row group, unpacked.
 

@@ -98,6 +98,7 @@ class BrokenRecords:
 
     Args:
         place: how the place of record number `n` is called.
+        what: what a record of the file is called.
     """
 
     def __init__(
@@ -107,9 +108,10 @@ class BrokenRecords:
         counts: Counter[str],
         set_aside: SetAside = ignore,
         place: Callable[[int], str] = "{:,}".format,
+        what: str = "line",
     ) -> None:
         self.name, self.on_error, self.counts = name, on_error, counts
-        self.set_aside, self.place = set_aside, place
+        self.set_aside, self.place, self.what = set_aside, place, what
         self.lines: list[int] = []
         self.count = 0
         self.reason = ""
@@ -118,7 +120,7 @@ class BrokenRecords:
         self.count += 1
         self.counts["broken_records"] += 1
         if self.on_error == "skip":
-            self.set_aside(self.name, f"line {self.place(line)}", reason)
+            self.set_aside(self.name, f"{self.what} {self.place(line)}", reason)
         if len(self.lines) < 5:
             self.lines.append(line)
             self.reason = self.reason or reason
@@ -127,9 +129,9 @@ class BrokenRecords:
         """Raises InputError with the count and the first places, unless they are to be skipped."""
         if self.count and self.on_error == "stop":
             where = ", ".join(map(self.place, self.lines))
+            what = self.what if self.count == 1 else f"{self.what}s"
             raise InputError(
-                f"'{self.name}' has {self.count:,} broken "
-                f"{'line' if self.count == 1 else 'lines'} "
-                f"(line {where}{', ...' if self.count > len(self.lines) else ''}; the first: "
+                f"'{self.name}' has {self.count:,} broken {what} ({self.what} {where}"
+                f"{', ...' if self.count > len(self.lines) else ''}; the first: "
                 f"{self.reason}). Mend them, or leave them out with --on-error skip."
             )

@@ -1,0 +1,269 @@
+"""`xunlian chat`: talk with a model, in the terminal, in a pipe, or from Python."""
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xunlian.commands.common import add_json, print_json
+from xunlian.commands.generate import add_sampling, sampling
+from xunlian.console import say, warn
+from xunlian.errors import InputError
+
+if TYPE_CHECKING:
+    from xunlian.decoding.model import LoadedModel
+    from xunlian.recipe.settings import Decoding
+    from xunlian.tokenizer.chat import Chat
+
+_HELP = """/reset        forget the conversation
+/system TEXT  tell the model how to be; without TEXT, show what it was told
+/save FILE    write the conversation as a line of JSON, which `prepare --chat` reads
+/help         this
+/quit         leave (also Ctrl-D)
+Ctrl-C stops an answer. A line that begins with a space is never a command."""
+
+
+def chat(
+    run: str | Path,
+    messages: "str | Sequence[dict[str, str]]",
+    *,
+    system: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    precision: str = "auto",
+) -> str:
+    """What the model answers.
+
+    Args:
+        run: a run, or a Hugging Face model folder, with a chat template.
+        messages: what the user says, or a conversation: {"role": ..., "content": ...} each, the
+            last one the user's.
+        system: how the model is to be; for a conversation that does not say so itself.
+
+    A setting that is left out is the one of the run's recipe ([decoding]); recipe/settings.py
+    explains each.
+
+    Raises:
+        InputError: `run` is no run and no model folder, has no chat template, or a value is out of
+            its range, or the last message is too long.
+    """
+    given = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+    for message in given:
+        if not (isinstance(message, dict) and {"role", "content"} <= set(message)):
+            raise InputError(f"{message!r} is no message: it needs a 'role' and a 'content'.")
+    if not given or given[-1]["role"] == "assistant":
+        raise InputError("The last message must be the user's, for the model to answer it.")
+    model, template = _open(run, precision)
+    decoding = model.settings(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
+        repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+    )  # fmt: skip
+    told = given[0]["role"] == "system"
+    session = Session(model, template, decoding, None if told else system, given[:-1])
+    return "".join(session.answer(given[-1]["content"], given[-1]["role"]))
+
+
+@dataclass
+class Session:
+    """A conversation with a model.
+
+    Attributes:
+        messages: what was said, without the system message of `system`.
+        forgotten: how many of the first turns the last answer could not see any more.
+    """
+
+    model: "LoadedModel"
+    chat: "Chat"
+    decoding: "Decoding"
+    system: str | None = None
+    messages: list[dict[str, str]] = field(default_factory=list)
+    forgotten: int = 0
+
+    @property
+    def all_messages(self) -> list[dict[str, str]]:
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return system + self.messages
+
+    def answer(self, text: str, role: str = "user") -> Iterator[str]:
+        """Say something, and get the answer piece by piece. What came of it is remembered, also
+        when it is not read to its end.
+
+        Raises:
+            InputError: the message is too long, no text, or nothing the template takes.
+        """
+        from xunlian.decoding.chat import fit_prompt, reply
+        from xunlian.decoding.model import check_unicode
+
+        check_unicode("message", text)
+        asked = {"role": role, "content": text}
+        tokens, forgotten = fit_prompt(
+            self.chat,
+            [*self.all_messages, asked],
+            self.model.engine.context,
+            self.decoding.max_tokens,
+        )
+        if forgotten > self.forgotten:
+            warn(
+                f"The first {forgotten} turns are forgotten: the model sees "
+                f"{self.model.engine.context:,} tokens at once."
+            )
+        self.forgotten = forgotten
+        self.messages.append(asked)
+        said = {"role": "assistant", "content": ""}
+        self.messages.append(said)
+        for piece in reply(self.model, self.chat, tokens, self.decoding):
+            said["content"] += piece
+            yield piece
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", help="a run, or a Hugging Face model folder, with a chat template"
+    )
+    parser.add_argument(
+        "--message",
+        action="append",
+        metavar="TEXT",
+        help="say this, print the answer and leave; given several times, one after the other",
+    )
+    parser.add_argument("--system", metavar="TEXT", help="how the model is to be")
+    add_sampling(parser)
+    add_json(parser)
+    parser.epilog = (
+        "Without --message, each line of standard input is a message, and in a terminal /help "
+        "lists what else can be typed. Settings left out are those of the run's recipe, "
+        "[decoding]."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.json and not arguments.message:
+        raise InputError("--json is for --message.")
+    model, template = _open(arguments.run, arguments.precision)
+    session = Session(model, template, sampling(model, arguments), arguments.system)
+    if not arguments.message:
+        return _talk(session, arguments.run)
+    for text in arguments.message:
+        for piece in session.answer(text):
+            if not arguments.json:
+                _write(piece)
+        if not arguments.json:
+            _write("\n")
+    if arguments.json:
+        print_json(
+            {
+                "run": arguments.run,
+                "precision": model.engine.precision,
+                "settings": session.decoding.model_dump(exclude={"beam", "length_penalty"}),
+                "messages": session.all_messages,
+                "forgotten": session.forgotten,
+            }
+        )
+    return 0
+
+
+def _open(run: str | Path, precision: str) -> "tuple[LoadedModel, Chat]":
+    from xunlian.decoding.model import prepare_language_model
+    from xunlian.runs.load import load_folder, load_run
+    from xunlian.tokenizer.chat import require_chat
+
+    template = require_chat(load_folder(run))  # before the weights, which take longer
+    return prepare_language_model(load_run(run), precision), template
+
+
+def _talk(session: Session, name: str) -> int:
+    """Read messages until there are no more."""
+    in_terminal = sys.stdin.isatty()
+    if in_terminal:
+        # Ctrl-C only stops an answer, but a program that is told to end does.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  (line editing and history of `input`)
+        say(f"Talk with {name}. /help lists commands, /quit leaves.")
+    while True:
+        try:
+            line = _next_line(in_terminal)
+        except KeyboardInterrupt:
+            if not in_terminal:
+                raise
+            say("\n(/quit or Ctrl-D leaves)")
+            continue
+        if line is None or line.strip() == "/quit":
+            return 0
+        if not line.strip():
+            continue
+        try:
+            if line.startswith("/"):
+                _obey(session, line)
+                continue
+            for piece in session.answer(line.strip()):
+                _write(piece)
+            _write("\n")
+        except InputError as error:
+            if not in_terminal:
+                raise
+            say(str(error))
+        except KeyboardInterrupt:
+            if not in_terminal:
+                raise
+            _write("\n")
+            say("(stopped)")
+
+
+def _next_line(in_terminal: bool) -> str | None:
+    if in_terminal:
+        try:
+            return input("> ")
+        except EOFError:
+            say("")
+            return None
+    line = sys.stdin.readline()
+    return line.rstrip("\r\n") if line else None
+
+
+def _obey(session: Session, line: str) -> None:
+    """Carry out a line that begins with a slash."""
+    command, _, rest = line.strip().partition(" ")
+    rest = rest.strip()
+    if command == "/help":
+        say(_HELP)
+    elif command == "/reset":
+        session.messages.clear()
+        session.forgotten = 0
+        say("(forgotten)")
+    elif command == "/system":
+        if rest:
+            session.system = rest
+        say(f"(system: {session.system or 'nothing'})")
+    elif command == "/save":
+        _save(session, rest)
+    else:
+        raise InputError(f"There is no command {command}. /help lists them.")
+
+
+def _save(session: Session, name: str) -> None:
+    import orjson
+
+    from xunlian.files import write_text
+
+    if not name:
+        raise InputError("Where to? /save FILE")
+    if Path(name).exists():
+        raise InputError(f"'{name}' exists already. Choose another name.")
+    write_text(Path(name), orjson.dumps({"messages": session.all_messages}).decode() + "\n")
+    say(f"(saved to {name})")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,56 @@
+"""What the assistant says next in a conversation.
+
+The conversation is read anew for every answer: with a context of some hundred tokens that takes
+less time than the answer's first word. What must not be too long is cut by whole turns, oldest
+first, and never silently.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from xunlian.decoding.generate import generate_texts
+from xunlian.decoding.model import LoadedModel
+from xunlian.errors import InputError
+from xunlian.recipe.settings import Decoding
+from xunlian.tokenizer.chat import Chat
+from xunlian.tokenizer.template import Message, TemplateError
+
+
+def reply(model: LoadedModel, chat: Chat, tokens: list[int], decoding: Decoding) -> Iterator[str]:
+    """The answer after `tokens` (see `fit_prompt`) in pieces, as they come.
+
+    It ends with its turn, at a stop string, at `max_tokens`, or where the context is full.
+    """
+    ends = model.loaded.end_ids | ({chat.turn_end_id} if chat.turn_end_id is not None else set())
+    room = model.engine.context - len(tokens)
+    decoding = decoding.model_copy(update={"max_tokens": min(decoding.max_tokens, room)})
+    for _, piece, _ in generate_texts(model.engine, chat.tokenizer, [tokens], decoding, ends):
+        if piece:
+            yield piece
+
+
+def fit_prompt(
+    chat: Chat, messages: Sequence[Message], context: int, max_tokens: int
+) -> tuple[list[int], int]:
+    """The tokens of a conversation that awaits an answer, and how many old turns had to go.
+
+    The answer gets `max_tokens` of the context, but no more than half of it. A system message
+    stays.
+
+    Raises:
+        InputError: the last turn alone leaves no room, or the template does not take it.
+    """
+    head = [message for message in messages[:1] if message["role"] == "system"]
+    rest = list(messages[len(head) :])
+    room = context - min(max_tokens, context // 2)
+    starts = [i for i, message in enumerate(rest) if message["role"] == "user"] or [0]
+    for start in starts:
+        try:
+            tokens = chat.prompt([*head, *rest[start:]])
+        except TemplateError as error:
+            raise InputError(f"The chat template does not take this: {error}.") from error
+        if len(tokens) <= room or (start == starts[-1] and len(tokens) < context):
+            return tokens, start
+    raise InputError(
+        f"The message has {len(tokens):,} tokens with what belongs to it, but the model sees "
+        f"{context:,} at once. Say less."
+    )
