@@ -81,7 +81,8 @@ def test_both_forms_of_a_layer_agree_with_all_gradients(length, kv_heads, rotary
         heads=4,
         kv_heads=kv_heads,
         head_width=8,
-        bias=not rotary,
+        qkv_bias=not rotary,
+        output_bias=not rotary,
         qk_norm=rotary,
         epsilon=1e-6,
     )
@@ -112,9 +113,15 @@ def test_both_forms_of_a_layer_agree_with_all_gradients(length, kv_heads, rotary
 def test_grouped_queries_are_full_attention_with_keys_and_values_repeated():
     def layer(kv_heads):
         return CausalSelfAttention(
-            width=24, heads=4, kv_heads=kv_heads, head_width=8, bias=False, qk_norm=True,
+            width=24,
+            heads=4,
+            kv_heads=kv_heads,
+            head_width=8,
+            qkv_bias=False,
+            output_bias=False,
+            qk_norm=True,
             epsilon=1e-6,
-        )  # fmt: skip
+        )
 
     grouped, full = layer(2), layer(4)
     weights = grouped.state_dict()
@@ -133,7 +140,14 @@ def test_grouped_queries_are_full_attention_with_keys_and_values_repeated():
 @torch.no_grad()
 def test_rotary_attention_depends_on_distances_only(form):
     layer = CausalSelfAttention(
-        width=24, heads=4, kv_heads=2, head_width=8, bias=False, qk_norm=True, epsilon=1e-6
+        width=24,
+        heads=4,
+        kv_heads=2,
+        head_width=8,
+        qkv_bias=False,
+        output_bias=False,
+        qk_norm=True,
+        epsilon=1e-6,
     )
     norm, x_BLD = make_norm("rms", 24, 1e-6), some(1, 20, 24)
     cos, sin = rotary_table(100, 8, 100.0)
@@ -162,7 +176,8 @@ def test_nothing_keeps_a_gpu_from_flash_attention(monkeypatch, qk_norm, kv_heads
         heads=4,
         kv_heads=kv_heads,
         head_width=64,
-        bias=False,
+        qkv_bias=False,
+        output_bias=False,
         qk_norm=qk_norm,
         epsilon=1e-6,
     )
