@@ -63,7 +63,8 @@ class ReLUMLP(nn.Module):
         self.output = Linear(mlp_width, width)
 
     def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
-        hidden_BLF: Tensor = _ReLU.apply(joined_linear(x_BLD, [self.up], norm))
+        (up_BLF,) = joined_linear(x_BLD, [self.up], norm)
+        hidden_BLF: Tensor = _ReLU.apply(up_BLF)
         return self.output(hidden_BLF)
 
 

@@ -24,6 +24,7 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 EXPECTED_MFU = 0.5
 FULL_SPEED_WIDTH = 384
 SMALLEST_MUON_BLOCK = 128
+ADAPTER_BUDGET = "3 epochs"  # a few small matrices learn a small text
 RECURRENT_MFU = 0.25  # their steps wait for each other
 RECURRENT_MICRO_TOKENS = 16_384  # the more rows at a time, the better
 
@@ -50,6 +51,8 @@ def resolve(
         InputError: values that cannot be combined.
     """
     pairs = recipe.task in PAIR_TASKS
+    if recipe.adapter:
+        _check_adapter(recipe)
     model = _with_architecture(recipe.model, pairs)
     try:
         shape = derive_any_shape(model, vocab_size, pairs)
@@ -59,7 +62,8 @@ def resolve(
         model = model.model_copy(update={"depth": shape.depth})
     parameters = count_parameters(model, shape, vocab_size)
     training = recipe.training
-    budget_text = training.budget or _default_budget(parameters, corpus_tokens)
+    default = ADAPTER_BUDGET if recipe.adapter else _default_budget(parameters, corpus_tokens)
+    budget_text = training.budget or default
     budget = parse_budget(budget_text)
     recurrent = isinstance(shape, RecurrentShape)
     speed = (
@@ -99,13 +103,26 @@ def resolve(
         values["label_smoothing"] = 0.1 if pairs else 0.0
     dropout = model.dropout
     if dropout is None:
-        dropout = _dropout(total[budget.unit] / corpus_tokens, pairs)
+        dropout = 0.0 if recipe.adapter else _dropout(total[budget.unit] / corpus_tokens, pairs)
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={**vars(shape), "dropout": dropout}),
             "training": training.model_copy(update=values),
         }
     )
+
+
+def _check_adapter(recipe: Recipe) -> None:
+    """Raises InputError: an adapter does not go with the rest."""
+    if not recipe.model.init_from:
+        raise InputError(
+            "[adapter] changes a model that is there: name it by model.init_from, or leave "
+            "[adapter] out to train a new one."
+        )
+    if recipe.training.precision == "fp8":
+        raise InputError(
+            "[adapter] has no products in 8 bits. Leave training.precision=fp8 out."
+        )
 
 
 def _with_architecture(model: Model, pairs: bool) -> Model:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.corpus_clean import Clean
 from xunlian.recipe.corpus_dedup import Decontaminate, Deduplicate
 from xunlian.recipe.corpus_language import Language
@@ -443,6 +444,7 @@ class Recipe(Table):
     corpus: Corpus = Corpus()
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
+    adapter: Adapter | None = Field(None, description="Train a few small matrices only.")
     training: Training = Training()
     decoding: Decoding = Decoding()
 

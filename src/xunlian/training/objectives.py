@@ -77,9 +77,10 @@ class Loss(nn.Module):
     def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
         super().__init__()
         self.model, self.dtype = model, dtype
-        self.gradients = (
-            partial(chunk_gradients, smoothing=smoothing) if smoothing else chunk_gradients
-        )
+        options: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
+        if not model.head_weight.requires_grad:
+            options["by_weight"] = False
+        self.gradients = partial(chunk_gradients, **options) if options else chunk_gradients
 
     def of_hidden(self, hidden_BLD: Tensor, targets_BL: Tensor) -> Tensor:
         return cross_entropy(

@@ -164,8 +164,9 @@ class Optimizers:
         kinds: dict[str, list[nn.Parameter]] = defaultdict(list)
         self.names: dict[Tensor, str] = {}
         for name, parameter in model.named_parameters():
-            kinds[_kind(name, parameter)].append(parameter)
-            self.names[parameter] = name
+            if parameter.requires_grad:
+                kinds[_kind(name, parameter)].append(parameter)
+                self.names[parameter] = name
         self.muon = None
         groups = []
         if settings.kind == "muon" and kinds["matrix"]:

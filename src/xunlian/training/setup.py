@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 
 from xunlian.errors import InputError
-from xunlian.interop.huggingface import Model, load_model, read_config
+from xunlian.interop.adapters import adapt, is_adapter
+from xunlian.interop.huggingface import Model, read_config
 from xunlian.machine.features import Machine, read_machine
 from xunlian.machine.memory import keep_freed_memory
 from xunlian.machine.rates import Rates
+from xunlian.models.adapter import freeze_base, trained_weights
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
-from xunlian.runs.load import load_folder
+from xunlian.runs.adapted import fingerprint
+from xunlian.runs.load import load_folder, load_weights
 from xunlian.shards.corpus import Corpus
 from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
@@ -44,6 +47,7 @@ class Setup:
         step_seconds: of an eager step, roughly; a compiled one takes less.
         memory: predicted bytes by part.
         notes: what was decided and why, as the user was told.
+        base: checksum of the weights that an adapter was made for.
     """
 
     recipe: Recipe
@@ -56,6 +60,7 @@ class Setup:
     step_seconds: float
     compile_seconds: float
     notes: tuple[str, ...]
+    base: str | None
 
 
 def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setup:
@@ -89,7 +94,12 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     corpus.verify()
     model = build_model(recipe, corpus.vocab_size)
     if recipe.model.init_from:
-        _load_initial(model, recipe.model.init_from, corpus)
+        _load_initial(model, recipe, corpus)
+    base = None
+    if recipe.adapter:
+        base = fingerprint(model)
+        found.append(add_adapter(model, recipe))
+        decisions.tell(found[-1], group)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
@@ -128,6 +138,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         step_seconds=step_seconds,
         compile_seconds=compile_seconds,
         notes=tuple(notes),
+        base=base,
     )
 
 
@@ -153,7 +164,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     model.to(group.device)
     if group.device.type == "cpu":
         keep_freed_memory()
-    dtype = torch.float32 if training.precision == "fp32" else torch.bfloat16
+    dtype = _compute_type(recipe)
     if training.precision == "fp8":
         decisions.check_fp8(recipe, group.device)
         use_fp8(model.blocks)
@@ -183,9 +194,40 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     )
 
 
-def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
+def add_adapter(model: Model, recipe: Recipe) -> str:
+    """Let only an adapter of `model`, whose weights are those of its base, learn.
+
+    Returns what was done, in words.
+
+    Raises:
+        InputError: the network has no adapters, or not the matrices that are named.
+    """
+    assert recipe.adapter
+    everything = sum(p.numel() for p in model.parameters())
+    adapt(model, recipe.adapter, recipe.training.seed)
+    freeze_base(model, _compute_type(recipe))
+    learning = sum(tensor.numel() for tensor in trained_weights(model).values())
+    name = "LoRA" if recipe.adapter.kind == "lora" else "DoRA"
+    return (
+        f"{name} of rank {recipe.adapter.rank}: {learning:,} parameters learn beside {everything:,}"
+        f" frozen ones ({learning / everything:.1%})."
+    )
+
+
+def _compute_type(recipe: Recipe) -> torch.dtype:
+    return torch.float32 if recipe.training.precision == "fp32" else torch.bfloat16
+
+
+def _load_initial(model: Model, recipe: Recipe, corpus: Corpus) -> None:
     """Weights of an earlier run or model folder, which must have the shape and the tokenizer."""
+    source = recipe.model.init_from
+    assert source
     folder = load_folder(Path(source))
+    if recipe.adapter and is_adapter(folder):
+        raise InputError(
+            f"'{source}' is an adapter itself. Merge it with its base first: "
+            f"xunlian merge {source} --out FOLDER, and start from FOLDER."
+        )
     if load_sides(folder).fingerprint != corpus.tokenizer_fingerprint:
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
@@ -200,4 +242,4 @@ def _load_initial(model: Model, source: str, corpus: Corpus) -> None:
                 f"'{source}' has {name} = {getattr(theirs, name, None)}, the recipe "
                 f"{getattr(ours, name)}. Give the recipe the same [model] table."
             )
-    model.load_state_dict(load_model(folder).state_dict())
+    model.load_state_dict(load_weights(folder).state_dict())
