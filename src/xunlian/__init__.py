@@ -22,6 +22,7 @@ _PUBLIC = {
     "translate": "xunlian.commands.translate",
     "summarize": "xunlian.commands.summarize",
     "backtranslate": "xunlian.commands.backtranslate",
+    "merge": "xunlian.commands.merge",
     "compare": "xunlian.commands.compare",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
@@ -41,6 +42,7 @@ __all__ = [
     "info",
     "load",
     "load_recipe",
+    "merge",
     "plan",
     "prepare",
     "score",
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from xunlian.commands.evaluate import evaluate
     from xunlian.commands.generate import generate, load
     from xunlian.commands.info import info
+    from xunlian.commands.merge import merge
     from xunlian.commands.plan import plan
     from xunlian.commands.prepare import prepare
     from xunlian.commands.summarize import summarize

@@ -21,6 +21,7 @@ VERBS = {
     "translate": "let a trained model translate, line by line",
     "summarize": "let a trained model summarize, line by line",
     "backtranslate": "make pairs from text in the language to translate into",
+    "merge": "make a whole model of an adapter and its base",
     "compare": "train RNN, GRU, LSTM and Transformer side by side",
     "info": "what is in a run, a corpus or a model folder",
     "recipe": "list the shipped recipes, explain every setting",

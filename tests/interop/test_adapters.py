@@ -7,15 +7,12 @@ from made_decoder import randomized as randomized_decoder
 from made_pairs import CONFIGS as PAIR_CONFIGS
 from made_pairs import randomized as randomized_pairs
 
-from xunlian.errors import InputError
 from xunlian.interop.adapters import (
     adapt,
-    read_adapter,
-    read_adapter_config,
     write_adapter,
     write_adapter_config,
 )
-from xunlian.interop.huggingface import build, write_config, write_weights
+from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.models.adapter import adapted_layers, merge_adapters
 from xunlian.recipe.adapter import Adapter
 
@@ -56,8 +53,10 @@ def test_peft_opens_what_is_written_and_merges_to_the_same_logits(name, kind, tm
 
     settings = Adapter(kind=kind, rank=3, alpha=5)
     model, base, made = make_adapted(tmp_path, name, settings)
-    auto = transformers.AutoModelForSeq2SeqLM if name in PAIR_CONFIGS else (
-        transformers.AutoModelForCausalLM
+    auto = (
+        transformers.AutoModelForSeq2SeqLM
+        if name in PAIR_CONFIGS
+        else (transformers.AutoModelForCausalLM)
     )
     theirs = peft.PeftModel.from_pretrained(auto.from_pretrained(base), made).eval()
     tokens = torch.randint(4, 60, (2, 9), generator=torch.Generator().manual_seed(2))
@@ -76,4 +75,6 @@ def test_peft_opens_what_is_written_and_merges_to_the_same_logits(name, kind, tm
     merge_adapters(model)
     torch.testing.assert_close(our_logits(model, tokens), ours, atol=1e-4, rtol=1e-4)
     merged = theirs.merge_and_unload()
-    torch.testing.assert_close(our_logits(model, tokens), their_logits(merged), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        our_logits(model, tokens), their_logits(merged), atol=1e-4, rtol=1e-4
+    )

@@ -92,11 +92,11 @@ def write_adapter(file: Path, model: Model) -> None:
         found = [layers[name] for name in _layers(entry) if name in layers]
         if not found:
             continue
-        tensors[f"{_place(entry)}.lora_A.weight"] = _kept(found[0].down)
-        tensors[f"{_place(entry)}.lora_B.weight"] = _kept(torch.cat([a.up for a in found]))
+        tensors[f"{_place(entry)}.lora_A.weight"] = _kept([found[0].down])
+        tensors[f"{_place(entry)}.lora_B.weight"] = _kept([a.up for a in found])
         lengths = [a.magnitude for a in found if a.magnitude is not None]
         if lengths:
-            tensors[f"{_place(entry)}.lora_magnitude_vector"] = _kept(torch.cat(lengths))
+            tensors[f"{_place(entry)}.lora_magnitude_vector"] = _kept(lengths)
     with atomic_write(file) as out:
         out.write(save(tensors, metadata={"format": "pt"}))
 
@@ -187,5 +187,5 @@ def _last(entry: Entry) -> str:
     return entry.theirs.split(".")[-2]
 
 
-def _kept(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float32).contiguous()
+def _kept(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)).detach().to("cpu", torch.float32).contiguous()

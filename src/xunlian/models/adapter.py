@@ -29,7 +29,7 @@ def add_adapters(
     """
     for names in groups:
         layers = [model.get_submodule(name) for name in names]
-        inputs = layers[0].weight.shape[1]  # type: ignore[union-attr, index]
+        inputs = int(layers[0].in_features)  # type: ignore[arg-type]
         bound = 1 / math.sqrt(inputs)
         drawn_RI = torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator)
         down = nn.Parameter(drawn_RI)

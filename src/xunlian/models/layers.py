@@ -40,9 +40,7 @@ class Linear(nn.Linear):
         return self.product(x, self.weight, self.bias)
 
 
-def joined_linear(
-    x: Tensor, layers: list[Linear], norm: nn.Module | None
-) -> tuple[Tensor, ...]:
+def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> tuple[Tensor, ...]:
     """`norm`, then one matrix product for several layers: the output of each.
 
     The weights are joined while they are cast, which costs nothing more than the cast. Gain and

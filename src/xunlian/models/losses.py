@@ -89,6 +89,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             loss += chunk
             hidden_grad[part] = by_hidden
             if weight_grad is not None:
+                assert by_weight is not None
                 weight_grad += by_weight
         ctx.save_for_backward(hidden_grad, weight_grad)
         return loss

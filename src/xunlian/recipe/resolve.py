@@ -71,7 +71,7 @@ def resolve(
         * min(1.0, shape.width / FULL_SPEED_WIDTH)
         * matmul_rate
         * processes
-        / training_flops_per_token(model, shape, vocab_size)
+        / training_flops_per_token(model, shape, vocab_size, frozen=recipe.adapter is not None)
     )
     batch_tokens = training.batch_tokens
     if batch_tokens is None:
@@ -120,9 +120,7 @@ def _check_adapter(recipe: Recipe) -> None:
             "[adapter] out to train a new one."
         )
     if recipe.training.precision == "fp8":
-        raise InputError(
-            "[adapter] has no products in 8 bits. Leave training.precision=fp8 out."
-        )
+        raise InputError("[adapter] has no products in 8 bits. Leave training.precision=fp8 out.")
 
 
 def _with_architecture(model: Model, pairs: bool) -> Model:

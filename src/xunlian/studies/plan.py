@@ -107,7 +107,8 @@ def plan_for_card(
     model, training = recipe.model, recipe.training
     assert training.batch_tokens and training.micro_batch_tokens and training.budget
     shape = shape_of(model)
-    flops = training_flops_per_token(model, shape, vocab_size)
+    frozen = recipe.adapter is not None
+    flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
     step_seconds = training.batch_tokens / speed
@@ -126,6 +127,7 @@ def plan_for_card(
         attention="sdpa",
         compiled=True,
         chunk_logits=GPU_CHUNK_LOGITS,
+        adapter=recipe.adapter,
     )
     return {
         "device": name,

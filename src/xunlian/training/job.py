@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from xunlian.errors import InputError
-from xunlian.interop.config import Config
 from xunlian.interop.adapters import write_adapter_config
+from xunlian.interop.config import Config
 from xunlian.interop.huggingface import write_config
 from xunlian.machine.memory import PeakMemory
 from xunlian.machine.rates import Rates

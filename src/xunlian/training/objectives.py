@@ -179,7 +179,9 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     return Objective(
         rows,
         validation(val, context) if len(val) > 1 else None,
-        training_flops_per_token(recipe.model, shape, corpus.vocab_size),
+        training_flops_per_token(
+            recipe.model, shape, corpus.vocab_size, frozen=recipe.adapter is not None
+        ),
         notes,
     )
 
@@ -205,7 +207,12 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
     rows, val = rows_of("train"), rows_of("val")
     assert rows is not None
     per_pair = training_flops_per_pair(
-        recipe.model, shape, corpus.vocab_size, rows.source_tokens, rows.target_tokens
+        recipe.model,
+        shape,
+        corpus.vocab_size,
+        rows.source_tokens,
+        rows.target_tokens,
+        frozen=recipe.adapter is not None,
     )
     notes = [OWN_FORMAT]
     if isinstance(rows, PairRows):

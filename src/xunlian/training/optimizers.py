@@ -188,7 +188,11 @@ class Optimizers:
             decay = settings.weight_decay if kind == "matrix" else 0.0
             groups.append({"params": parameters, "lr": rates[kind], "weight_decay": decay})
         # A tiny epsilon: gradients of a mean loss are small, and rare tokens' are smaller.
-        self.adamw = torch.optim.AdamW(groups, betas=settings.betas, eps=1e-10, fused=True)
+        self.adamw = (
+            torch.optim.AdamW(groups, betas=settings.betas, eps=1e-10, fused=True)
+            if groups
+            else None
+        )
         self.all: list[torch.optim.Optimizer] = [o for o in (self.muon, self.adamw) if o]
         self._peak_rates = [[group["lr"] for group in o.param_groups] for o in self.all]
         self._momentum = settings.momentum
