@@ -161,5 +161,3 @@ def test_only_adapters_have_gradients_and_state_and_the_base_is_kept_once(tiny_r
             assert parameter.dtype == (torch.float32 if learns else torch.bfloat16), name
     optimizers.step(1.0, 1.0)
     assert all(".adapter." in name for name in optimizers.state_tensors())
-
-

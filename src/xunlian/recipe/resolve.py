@@ -61,7 +61,8 @@ def resolve(
     if not (model.size or model.depth or model.width):
         model = model.model_copy(update={"depth": shape.depth})
     parameters = count_parameters(model, shape, vocab_size)
-    training = recipe.training
+    optimizer = recipe.training.optimizer or ("adamw" if recipe.adapter else "muon")
+    training = recipe.training.model_copy(update={"optimizer": optimizer})
     default = ADAPTER_BUDGET if recipe.adapter else _default_budget(parameters, corpus_tokens)
     budget_text = training.budget or default
     budget = parse_budget(budget_text)
@@ -93,7 +94,7 @@ def resolve(
         "batch_tokens": batch_tokens,
         "micro_batch_tokens": training.micro_batch_tokens
         or (65_536 if on_gpu else RECURRENT_MICRO_TOKENS if recurrent else 4_096),
-        **_rates(training, shape),
+        **_rates(training, shape, adapter=recipe.adapter is not None),
     }
     if training.muon_block is None:
         values["muon_block"] = _muon_block(batch_tokens, shape.width)
@@ -181,7 +182,7 @@ def _muon_block(batch_tokens: int, width: int) -> int:
     return block if block < width else 0
 
 
-def _rates(training: Training, shape: Shape | RecurrentShape) -> dict[str, float]:
+def _rates(training: Training, shape: Shape | RecurrentShape, *, adapter: bool) -> dict[str, float]:
     """Peak learning rates by kind of parameter."""
     by_width = (shape.width / 384) ** -0.5
     if training.optimizer == "muon":
@@ -194,6 +195,18 @@ def _rates(training: Training, shape: Shape | RecurrentShape) -> dict[str, float
             "head_learning_rate": 0.004 * by_width,
             "norm_learning_rate": 0.01,
             "weight_decay": 0.01,
+        }
+    elif adapter:
+        # 4 layers of width 128, rank 16, from encyclopedia to dialogues, 60 steps of 1,024 tokens
+        # (validation loss, one seed): 2.52 with 0.004 and LoRA+; plain AdamW 2.63 at best (0.02),
+        # Muon 2.56 at best (0.035).
+        rate = training.learning_rate or 0.0025 * by_width
+        rates = {
+            "learning_rate": rate,
+            "embedding_learning_rate": rate,
+            "head_learning_rate": rate,
+            "norm_learning_rate": 2.5 * rate,
+            "weight_decay": 0.0,
         }
     else:
         rate = training.learning_rate or 0.003 * by_width

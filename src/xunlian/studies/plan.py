@@ -106,6 +106,7 @@ def plan_for_card(
     )
     model, training = recipe.model, recipe.training
     assert training.batch_tokens and training.micro_batch_tokens and training.budget
+    assert training.optimizer
     shape = shape_of(model)
     frozen = recipe.adapter is not None
     flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)

@@ -149,6 +149,7 @@ def memory_of(
     recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
 ) -> dict[str, int]:
     """Predicted bytes by part, at the largest micro-batch."""
+    assert recipe.training.optimizer
     memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),

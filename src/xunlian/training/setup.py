@@ -182,6 +182,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
             "muon_block",
         )
     }
+    assert training.optimizer
     optimizers = Optimizers(
         model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
     )
