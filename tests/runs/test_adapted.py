@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from made_decoder import CONFIGS, randomized
-from test_load_run import make_folder
 
 from xunlian.errors import InputError
 from xunlian.interop.adapters import adapt, write_adapter, write_adapter_config
@@ -17,8 +16,19 @@ from xunlian.recipe.adapter import Adapter
 from xunlian.runs.adapted import fingerprint, write_base
 from xunlian.runs.folder import create_run
 from xunlian.runs.load import load_run
+from xunlian.tokenizer.train import train_tokenizer
 
 SETTINGS = Adapter(rank=2)
+
+
+def make_folder(folder):
+    """A model folder with a tokenizer of a few letters."""
+    model = randomized(CONFIGS["qwen3"])
+    write_config(folder, model.config, 3)
+    write_weights(folder / "model.safetensors", model)
+    texts = [" ".join(chr(97 + n % 26) * (n % 7 + 1) for n in range(300))]
+    train_tokenizer(iter(texts), "wordpiece", 61, shrink=True).save(folder)
+    return model
 
 
 @pytest.fixture
