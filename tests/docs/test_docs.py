@@ -34,6 +34,8 @@ RUNNING = [
     "docs/tutorial.zh.md",
     "docs/corpus.md",
     "docs/corpus.zh.md",
+    "docs/lora.md",
+    "docs/lora.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
     "docs/translate.md",
