@@ -117,6 +117,44 @@ def test_what_does_not_go_with_an_adapter_is_refused(verse_corpus, tiny_run, ada
     assert "xunlian merge" in message
 
 
+@pytest.fixture(scope="module")
+def pairs_corpus(tmp_path_factory):
+    """Numbers and the same backwards."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = [f"{n}\t{str(n)[::-1]}\n" for n in range(1001, 3000, 7) if n % 10]
+    (folder / "train.tsv").write_text("".join(lines))
+    out = folder / "corpus"
+    return xunlian.prepare(
+        folder / "train.tsv", pairs=True, val=0.1, out=out, tokenizer="char", workers=1
+    ).path
+
+
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", "pegasus", pytest.param("marian", marks=pytest.mark.slow)]
+)
+def test_other_layouts_learn_with_adapters_too(architecture, tiny_corpus, pairs_corpus, tmp_path):
+    corpus, network = tiny_corpus, [f"model.architecture={architecture}", "model.heads=4"]
+    if architecture != "gpt2":
+        corpus, network = pairs_corpus, [*network, "task=translation"]
+    base = train(corpus, tmp_path / "base", *network, "training.budget=2 steps")
+    run = train(
+        corpus, tmp_path / "run", *network, f"model.init_from={base.path}", *ADAPTER,
+        "training.precision=bf16", "training.validate_every=10",
+    )  # fmt: skip
+    first, *_, last = [line["val_loss"] for line in validation_lines(run)]
+    assert last < first
+    load_run(run.path)
+
+
+def test_an_adapter_run_is_a_start_for_training_all_of_it(adapted, verse_corpus, tmp_path):
+    run = train(
+        verse_corpus, tmp_path / "run", f"model.init_from={adapted.path}",
+        "training.budget=1 steps", "training.learning_rate=1e-9", "training.optimizer=adamw",
+    )  # fmt: skip
+    (line,) = validation_lines(run)
+    assert line["val_loss"] == pytest.approx(validation_lines(adapted)[-1]["val_loss"], abs=1e-3)
+
+
 def test_a_network_that_only_xunlian_opens_is_refused(tiny_corpus, tmp_path):
     recurrent = ["model.family=gru", "training.budget=2 steps"]
     base = train(tiny_corpus, tmp_path / "base", *recurrent)
