@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from brief import train, validation_lines
+from brief import train, training_lines, validation_lines
 from conftest import SAMPLES, xunlian_command
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -14,6 +14,7 @@ import xunlian
 from xunlian.errors import InputError
 from xunlian.interop.huggingface import load_model
 from xunlian.runs.adapted import fingerprint
+from xunlian.runs.folder import open_run
 from xunlian.runs.load import load_run
 from xunlian.training.checkpoint import list_checkpoints
 
@@ -144,6 +145,19 @@ def test_other_layouts_learn_with_adapters_too(architecture, tiny_corpus, pairs_
     first, *_, last = [line["val_loss"] for line in validation_lines(run)]
     assert last < first
     load_run(run.path)
+
+
+@pytest.mark.slow
+def test_compiled_and_eager_learn_alike(verse_corpus, tiny_run, tmp_path):
+    losses = []
+    for compiled in ("on", "off"):
+        run = train(
+            verse_corpus, tmp_path / compiled, f"model.init_from={tiny_run}", *ADAPTER,
+            f"training.compile={compiled}", "training.attention=matmul", "training.budget=5 steps",
+        )  # fmt: skip
+        assert open_run(run.path).recipe.training.compile == compiled
+        losses.append([line["loss"] for line in training_lines(run)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_an_adapter_run_is_a_start_for_training_all_of_it(adapted, verse_corpus, tmp_path):

@@ -47,6 +47,13 @@ def freeze_base(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.requires_grad_(False)
             if parameter.ndim == 2:
                 parameter.data = parameter.data.to(dtype)
+    model.get_submodule("embedding").register_forward_hook(_with_gradient)
+
+
+def _with_gradient(_module: nn.Module, _inputs: object, x: Tensor) -> Tensor:
+    """The first block's input gets a gradient, too, which nobody needs: all blocks are then alike
+    and share one compiled code, for 1% of a step."""
+    return x.requires_grad_() if torch.is_grad_enabled() else x
 
 
 def adapted_layers(model: nn.Module) -> dict[str, LowRank]:
