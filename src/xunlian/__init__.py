@@ -25,6 +25,7 @@ _PUBLIC = {
     "summarize": "xunlian.commands.summarize",
     "backtranslate": "xunlian.commands.backtranslate",
     "export": "xunlian.commands.export",
+    "merge": "xunlian.commands.merge",
     "compare": "xunlian.commands.compare",
     "info": "xunlian.commands.info",
     "doctor": "xunlian.commands.doctor",
@@ -47,6 +48,7 @@ __all__ = [
     "info",
     "load",
     "load_recipe",
+    "merge",
     "plan",
     "prepare",
     "score",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from xunlian.commands.export import export
     from xunlian.commands.generate import generate, load
     from xunlian.commands.info import info
+    from xunlian.commands.merge import merge
     from xunlian.commands.plan import plan
     from xunlian.commands.prepare import prepare
     from xunlian.commands.summarize import summarize

@@ -24,6 +24,7 @@ VERBS = {
     "summarize": "let a trained model summarize, line by line",
     "backtranslate": "make pairs from text in the language to translate into",
     "export": "write a model for llama.cpp, CTranslate2 or onnxruntime",
+    "merge": "make a whole model of an adapter and its base",
     "compare": "train RNN, GRU, LSTM and Transformer side by side",
     "info": "what is in a run, a corpus or a model folder",
     "recipe": "list the shipped recipes, explain every setting",

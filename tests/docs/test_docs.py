@@ -41,6 +41,8 @@ RUNNING = [
     "docs/corpus.zh.md",
     "docs/finetune.md",
     "docs/finetune.zh.md",
+    "docs/lora.md",
+    "docs/lora.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
     "docs/translate.md",

@@ -42,3 +42,32 @@ def test_predicted_peak_is_within_a_third_of_the_measured(tiny_corpus, tmp_path,
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     predicted = sum(facts["memory_predicted"].values())
     assert 1 / 1.3 < facts["memory_measured"] / predicted < 1.3
+
+
+@pytest.mark.skipif(not reset_peak_memory(), reason="the system does not tell peak memory")
+@pytest.mark.parametrize("kind", ["lora", pytest.param("dora", marks=pytest.mark.slow)])
+def test_frozen_weights_are_counted_once_and_the_prediction_holds(tiny_corpus, tmp_path, kind):
+    network = [
+        "small", f"corpus.path={tiny_corpus}", "model.depth=6", "model.width=256",
+        "model.context=128", "training.batch_tokens=4096", "training.validate_every=100",
+        "training.threads=1", "training.compile=off", "training.precision=bf16",
+    ]  # fmt: skip
+    base, run = tmp_path / "base", tmp_path / "run"
+    trainings = [
+        ["training.budget=1 steps", "--out", base],
+        [
+            "training.budget=4 steps",
+            f"model.init_from={base}",
+            f"adapter.kind={kind}",
+            "--out",
+            run,
+        ],
+    ]
+    for settings in trainings:
+        done = xunlian_command("train", *network, *settings)
+        assert done.returncode == 0, done.stderr
+    whole, facts = (json.loads((path / "run.json").read_text()) for path in (base, run))
+    predicted = facts["memory_predicted"]
+    assert predicted["weights"] < 0.7 * whole["memory_predicted"]["weights"]
+    assert predicted["gradients"] < 0.2 * whole["memory_predicted"]["gradients"]
+    assert 1 / 1.3 < facts["memory_measured"] / sum(predicted.values()) < 1.3

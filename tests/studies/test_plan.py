@@ -11,7 +11,7 @@ from xunlian.cli import main
 from xunlian.errors import InputError
 from xunlian.machine.accelerators import parse_accelerator
 from xunlian.studies import child, scaling
-from xunlian.studies.plan import advice
+from xunlian.studies.plan import advice, plan_for_card
 from xunlian.studies.scaling import extrapolate
 from xunlian.training import decisions
 
@@ -177,3 +177,19 @@ def test_a_short_training_is_not_forecast(tiny_corpus, capsys):
     settings = [f"corpus.path={tiny_corpus}", *TINY, "training.budget=64 steps"]
     assert main(["plan", "small", *settings, "--fit"]) == 2
     assert "short enough to try" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base():
+    recipe = xunlian.Recipe.model_validate(
+        {
+            "model": {"size": "124m", "init_from": "base"},
+            "training": {"budget": "10M tokens"},
+            "adapter": {},
+        }
+    )
+    whole = recipe.model_copy(update={"adapter": None})
+    adapted, full = (plan_for_card(r, "h100", 32_000, 10**6) for r in (recipe, whole))
+    assert advice(full) and not any("parameters" in line for line in advice(adapted))
+    assert adapted["flops"] < 0.75 * full["flops"]
+    assert adapted["memory"]["weights"] < 0.6 * full["memory"]["weights"]
+    assert adapted["memory"]["optimizer state"] < 0.1 * full["memory"]["optimizer state"]

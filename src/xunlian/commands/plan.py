@@ -137,6 +137,9 @@ def _text(plan: dict[str, Any]) -> str:
 
     corpus, memory = plan["corpus_tokens"], plan["memory"]
     parts = sorted(memory.items(), key=lambda part: -part[1])
+    best = {}
+    if plan["optimal_tokens"]:
+        best = {"best for": f"{count_text(plan['optimal_tokens'])} tokens (20 a parameter)"}
     rows = {
         "device": f"{plan['devices']} x {plan['device']}, {plan['precision']}, "
         f"{plan['matmul_rate'] / 1e12:,.2f} TFLOP/s",
@@ -148,7 +151,7 @@ def _text(plan: dict[str, Any]) -> str:
         else f"{count_text(corpus)} tokens, read {plan['epochs']:.2g} times",
         "budget": f"{plan['budget']}: {count_text(plan['tokens'])} tokens in {plan['steps']:,} "
         f"steps of {plan['batch_tokens']:,}",
-        "best for": f"{count_text(plan['optimal_tokens'])} tokens (20 a parameter)",
+        **best,
         "compute": f"{plan['flops']:.2g} floating-point operations",
         "speed": f"{plan['tokens_per_second']:,.0f} tokens/s, {plan['mfu']:.0%} of the matrix rate",
         "time": _time_text(plan["seconds"]),

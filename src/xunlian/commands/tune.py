@@ -37,6 +37,8 @@ def tune(recipe: "str | Path | Recipe", overrides: Sequence[str] = ()) -> dict[s
     from xunlian.training.parallel import join_group
 
     name, wanted = recipe_name(recipe), load_recipe(recipe, overrides)
+    if wanted.adapter:
+        raise InputError("`xunlian tune` is for whole networks; leave [adapter] out.")
     group = join_group()
     if group.size > 1:
         raise InputError("`xunlian tune` is one process; call it without torchrun.")

@@ -16,6 +16,7 @@ from xunlian.machine.recurrent_memory import (
     passing_of_recurrent,
     recurrent_weights,
 )
+from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import Model
 from xunlian.recipe.size import Shape, count_parameters, value_tables
@@ -46,6 +47,7 @@ def predict_training_memory(
     attention: str,
     compiled: bool,
     chunk_logits: int,
+    adapter: Adapter | None = None,
 ) -> dict[str, int]:
     """Bytes by part, at the peak of a training step. Keys are the parts' names."""
     depth, width, context = shape.depth, shape.width, model.context
@@ -97,13 +99,18 @@ def predict_training_memory(
         activations = _kept_of_pairs(shape, batch, real, compiled, bool(model.dropout))
         joined_weights = (depth + 2 * shape.decoder_depth) * width * (joined + hidden // 2) * 4
     cast_weights = (parameters - embeddings) * 2 if precision != "fp32" else 0
-    return _parts(
-        parameters,
-        matrices,
-        activations,
-        cast_weights + joined_weights,
-        _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled),
-    )
+    loss = _loss_bytes(chunk_logits, micro_tokens, vocab_size, width, real, compiled)
+    if adapter:
+        # The head has no gradient; DoRA keeps every product before its rows are scaled.
+        loss -= 4 * vocab_size * width
+        outputs = joined + hidden + 2 * width if adapter.kind == "dora" else 0
+        blocks = depth + 2 * (shape.decoder_depth or 0)
+        kept = activations + micro_tokens * blocks * outputs * real
+        learning = _adapter_parameters(shape, adapter.rank, gpt2)
+        learning_matrices = learning if optimizer == "muon" else 0
+        parts = _parts(learning, learning_matrices, kept, learning * (4 + real), loss)
+        return {**parts, "weights": parts["weights"] + parameters * real}
+    return _parts(parameters, matrices, activations, cast_weights + joined_weights, loss)
 
 
 def _parts(
@@ -119,6 +126,17 @@ def _parts(
         "loss chunk": loss,
         "workspace": WORKSPACE,
     }
+
+
+def _adapter_parameters(shape: Shape, rank: int, gpt2: bool) -> int:
+    """Of adapters in all matrices of the blocks, which is the most there may be."""
+    width, inner = shape.width, shape.heads * shape.head_width
+    attention = 2 * (width + inner) + 2 * (width + shape.kv_heads * shape.head_width)
+    mlp = (width + shape.mlp_width) * (2 if gpt2 or shape.decoder_depth else 3)
+    cross = attention if shape.decoder_depth else 0
+    return rank * (
+        shape.depth * (attention + mlp) + (shape.decoder_depth or 0) * (attention + cross + mlp)
+    )
 
 
 def _loss_bytes(

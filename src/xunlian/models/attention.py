@@ -123,9 +123,10 @@ class CausalSelfAttention(nn.Module):
         """`added_BLGK` is added to the values. `mask_B1LL` (0 or -inf) says who sees whom; None:
         every position sees itself and what came before."""
         batch, length, _ = x_BLD.shape
-        joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
-        joined = joined.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width)
-        q_BLHK, k_BLGK, v_BLGK = joined.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        q_BLHK, k_BLGK, v_BLGK = (
+            part.unflatten(-1, (-1, self.head_width))
+            for part in joined_linear(x_BLD, [self.query, self.key, self.value], norm)
+        )
         q_BLHK, k_BLGK = self.query_norm(q_BLHK), self.key_norm(k_BLGK)
         if added_BLGK is not None:
             v_BLGK = v_BLGK + added_BLGK

@@ -73,10 +73,9 @@ class _Attention(nn.Module):
         self.value = Linear(width, width)
         self.output = Linear(width, width)
 
-    def _heads(self, x_BLD: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """`parts` tensors that lie side by side, each as (B, H, L, K)."""
-        batch, length, _ = x_BLD.shape
-        return x_BLD.view(batch, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    def _heads(self, parts_BLD: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Each as (B, H, L, K)."""
+        return tuple(x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in parts_BLD)
 
     def _joined(self, mixed_BHLK: Tensor) -> Tensor:
         return self.output(mixed_BHLK.transpose(1, 2).flatten(2))
@@ -88,8 +87,8 @@ class SelfAttention(_Attention):
     def forward(
         self, x_BLD: Tensor, norm: nn.Module | None, mask_B1LL: Tensor, form: str
     ) -> Tensor:
-        joined = joined_linear(x_BLD, [self.query, self.key, self.value], norm)
-        q_BHLK, k_BHLK, v_BHLK = self._heads(joined, 3)
+        layers = [self.query, self.key, self.value]
+        q_BHLK, k_BHLK, v_BHLK = self._heads(joined_linear(x_BLD, layers, norm))
         return self._joined(confined_attention(q_BHLK, k_BHLK, v_BHLK, mask_B1LL, form))
 
 
@@ -104,7 +103,7 @@ class CrossAttention(_Attention):
         mask_B1LM: Tensor,
         form: str,
     ) -> Tensor:
-        (q_BHLK,) = self._heads(joined_linear(x_BLD, [self.query], norm), 1)
+        (q_BHLK,) = self._heads(joined_linear(x_BLD, [self.query], norm))
         keys_values = joined_linear(memory_BMD, [self.key, self.value], None)
-        k_BHMK, v_BHMK = self._heads(keys_values, 2)
+        k_BHMK, v_BHMK = self._heads(keys_values)
         return self._joined(confined_attention(q_BHLK, k_BHMK, v_BHMK, mask_B1LM, form))

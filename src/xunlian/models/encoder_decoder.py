@@ -77,7 +77,7 @@ class MLP(nn.Module):
         self.output = Linear(mlp_width, width)
 
     def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
-        up_BLF = joined_linear(x_BLD, [self.up], norm)
+        (up_BLF,) = joined_linear(x_BLD, [self.up], norm)
         hidden_BLF: Tensor = (
             _ReLU.apply(up_BLF)
             if self.activation == "relu"

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xunlian.models.low_rank import LowRank
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear` in the type of `x`."""
@@ -26,22 +28,33 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class Linear(nn.Linear):
     """`nn.Linear` whose weights follow the type of the input. (..., in) -> (..., out)
 
-    `product` may be replaced by another form of itself (fp8.py).
+    `product` may be replaced by another form of itself (fp8.py); an `adapter` takes its place.
     """
 
     product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = staticmethod(linear)
 
+    def __init__(self, inputs: int, outputs: int, bias: bool = True):
+        super().__init__(inputs, outputs, bias=bias)
+        self.adapter: LowRank | None = None
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.adapter is not None:
+            return self.adapter(x, self.weight, self.bias)
         return self.product(x, self.weight, self.bias)
 
 
-def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> Tensor:
-    """`norm`, then one matrix product for several layers: their outputs side by side.
+def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> tuple[Tensor, ...]:
+    """`norm`, then one matrix product for several layers: the output of each.
 
     The weights are joined while they are cast, which costs nothing more than the cast. Gain and
     bias of the norm are multiplied into them there: their gradients are then sums over a matrix
-    instead of slow reductions over all positions.
+    instead of slow reductions over all positions. Frozen weights are cast already and want no
+    gradients: they are taken as they are, so that there is no second copy of them.
     """
+    frozen = not layers[0].weight.requires_grad
+    if frozen or any(layer.adapter is not None for layer in layers):
+        x = x if norm is None else norm(x)
+        return tuple(layer(x) for layer in layers)
     weight = torch.cat([layer.weight for layer in layers])
     bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     if isinstance(norm, RMSNorm):
@@ -51,7 +64,8 @@ def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> Te
         x, weight = norm.without_gain(x), weight * norm.weight
     elif norm is not None:
         x = norm(x)
-    return layers[0].product(x, weight, bias)
+    joined = layers[0].product(x, weight, bias)
+    return joined.split([layer.out_features for layer in layers], dim=-1)
 
 
 class RMSNorm(nn.Module):
@@ -112,7 +126,7 @@ class SwiGLU(nn.Module):
         self.output = Linear(mlp_width, width, bias=bias)
 
     def forward(self, x_BLD: Tensor, norm: nn.Module) -> Tensor:
-        gate_BLF, up_BLF = joined_linear(x_BLD, [self.gate, self.up], norm).chunk(2, dim=-1)
+        gate_BLF, up_BLF = joined_linear(x_BLD, [self.gate, self.up], norm)
         wide_BLF = gate_BLF.float()
         # silu(gate), spelled so that a compiler computes one exponential, not two, going back.
         hidden_BLF = wide_BLF * torch.sigmoid(wide_BLF) * up_BLF

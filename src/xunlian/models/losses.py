@@ -37,8 +37,12 @@ def chunk_loss(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tenso
 
 
 def chunk_gradients(
-    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, smoothing: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    targets_N: Tensor,
+    smoothing: float = 0.0,
+    by_weight: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Loss sum of a chunk and its gradients by hidden states (N, D) and weight (V, D).
 
     With `smoothing` (arXiv 1512.00567) the target has the probability 1 - smoothing, and all tokens
@@ -62,11 +66,11 @@ def chunk_gradients(
     return (
         (losses_N1 * kept_N1).sum(),
         slopes_NV @ weight_VD,
-        slopes_NV.t() @ hidden_ND,
+        slopes_NV.t() @ hidden_ND if by_weight else None,
     )
 
 
-ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -78,20 +82,23 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         cast_VD = weight_VD.to(hidden_ND.dtype)
         loss = torch.zeros((), device=hidden_ND.device)
         hidden_grad = torch.empty_like(hidden_ND)
-        weight_grad = torch.zeros_like(weight_VD)
+        weight_grad = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
         for start in range(0, hidden_ND.shape[0], size):
             part = slice(start, start + size)
             chunk, by_hidden, by_weight = gradients(hidden_ND[part], cast_VD, targets_N[part])
             loss += chunk
             hidden_grad[part] = by_hidden
-            weight_grad += by_weight
+            if weight_grad is not None:
+                assert by_weight is not None
+                weight_grad += by_weight
         ctx.save_for_backward(hidden_grad, weight_grad)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad.mul_(grads[0]), weight_grad.mul_(grads[0]), None, None
+        weight_grad = None if weight_grad is None else weight_grad.mul_(grads[0])
+        return hidden_grad.mul_(grads[0]), weight_grad, None, None
 
 
 def cross_entropy(
@@ -106,7 +113,8 @@ def cross_entropy(
         hidden_ND: hidden states, bf16 or fp32.
         weight_VD: the output head, fp32.
         targets_N: token ids, IGNORED where there is nothing to predict.
-        gradients: `chunk_gradients`, or a compiled form of it.
+        gradients: `chunk_gradients`, or a compiled form of it; without `by_weight` for a head that
+            learns nothing.
     """
     if torch.is_grad_enabled():
         result: Tensor = _ChunkedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, gradients)

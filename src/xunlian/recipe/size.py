@@ -140,17 +140,20 @@ def matmul_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: i
     return shape.depth * (attention + mlp) + vocab_size * shape.width
 
 
-def training_flops_per_token(model: Model, shape: Shape | RecurrentShape, vocab_size: int) -> float:
+def training_flops_per_token(
+    model: Model, shape: Shape | RecurrentShape, vocab_size: int, *, frozen: bool = False
+) -> float:
     """Floating-point operations of forward and backward for one token.
 
-    6 for each parameter it is multiplied with, and the attention of a causal row: half of
+    6 for each parameter it is multiplied with, 4 for a frozen one beside which an adapter learns
+    (whose own are left out), and the attention of a causal row: half of
     12 · depth · width · context (the upper triangle is not needed, so it is not counted). For pairs
     it is a token of each side, and attention within a pair is too little to count.
     """
     if isinstance(shape, RecurrentShape) or shape.decoder_depth is not None:
-        return 6 * matmul_parameters(model, shape, vocab_size)
+        return _products(frozen) * matmul_parameters(model, shape, vocab_size)
     attention = 6 * shape.depth * shape.heads * shape.head_width * model.context
-    return 6 * matmul_parameters(model, shape, vocab_size) + attention
+    return _products(frozen) * matmul_parameters(model, shape, vocab_size) + attention
 
 
 def training_flops_per_pair(
@@ -159,18 +162,25 @@ def training_flops_per_pair(
     vocab_size: int,
     source_tokens: float,
     target_tokens: float,
+    *,
+    frozen: bool = False,
 ) -> float:
     """The same for a pair of so many tokens: encoder for the source, decoder for the target, and
     the keys and values that the decoder makes of the source."""
     if isinstance(shape, RecurrentShape):
         encoder, decoder = recurrent_matrices(model, shape)
         decoder += vocab_size * shape.width
-        return 6 * (encoder * source_tokens + decoder * target_tokens)
+        return _products(frozen) * (encoder * source_tokens + decoder * target_tokens)
     encoder, decoder = _pair_matrices(shape)
     across = (shape.decoder_depth or 0) * 2 * shape.width**2
     source = encoder + across
     target = decoder - across + vocab_size * shape.width
-    return 6 * (source * source_tokens + target * target_tokens)
+    return _products(frozen) * (source * source_tokens + target * target_tokens)
+
+
+def _products(frozen: bool) -> int:
+    """Operations for a parameter and a token: forward, by the input, and by the parameter."""
+    return 4 if frozen else 6
 
 
 def _pair_matrices(shape: Shape) -> tuple[int, int]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.errors import InputError
+from xunlian.interop.adapters import is_adapter
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import (
     Model,
     build,
-    load_model,
     read_config,
     read_start_id,
 )
@@ -24,7 +24,7 @@ from xunlian.models.recurrent import RecurrentConfig
 from xunlian.models.vocabulary import add_tokens
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.settings import Model as ModelSettings
-from xunlian.runs.load import load_folder
+from xunlian.runs.load import load_folder, load_weights
 from xunlian.shards.corpus import Corpus
 from xunlian.tokenizer.sides import load_sides
 from xunlian.tokenizer.tokenizer import extends
@@ -59,7 +59,7 @@ class Initial:
         Raises:
             InputError: the weights are missing, damaged, or do not fit the folder's config.json.
         """
-        weights = load_model(self.folder).state_dict()
+        weights = load_weights(self.folder).state_dict()
         with_room = add_tokens(
             weights,
             known=self.known,
@@ -83,6 +83,11 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
     if not source:
         return recipe, None
     folder = load_folder(source)
+    if recipe.adapter and is_adapter(folder):
+        raise InputError(
+            f"'{source}' is an adapter itself. Merge it with its base first: "
+            f"xunlian merge {source} --out FOLDER, and start from FOLDER."
+        )
     theirs = read_config(folder)
     recipe = recipe.model_copy(update={"model": with_shape(recipe.model, theirs, recipe.task)})
     tokenizers, ours = load_sides(folder), load_sides(corpus.path)
@@ -90,6 +95,12 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
         raise InputError(
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
+        )
+    if recipe.adapter and corpus.vocab_size > tokenizers.vocab_size:
+        raise InputError(
+            f"The corpus '{corpus.path}' has {corpus.vocab_size - tokenizers.vocab_size} tokens "
+            f"that '{source}' lacks, and an adapter leaves embeddings as they are. Leave [adapter] "
+            "out to train all of it, or prepare the corpus with a template of known tokens."
         )
     start_id = read_start_id(folder)
     if recipe.task in PAIR_TASKS and start_id not in (None, corpus.pad_id):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from xunlian.errors import InputError, did_you_mean
 from xunlian.hub import PREFIX, local_folder
+from xunlian.interop.adapters import WEIGHTS_FILE as ADAPTER_FILE
+from xunlian.interop.adapters import is_adapter
 from xunlian.interop.huggingface import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -19,6 +21,7 @@ from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.settings import Decoding
+from xunlian.runs.adapted import load_merged
 from xunlian.runs.folder import open_run
 from xunlian.tokenizer.sides import Sides, load_sides
 from xunlian.tokenizer.tokenizer import Tokenizer
@@ -60,7 +63,8 @@ def load_folder(path: Path | str) -> Path:
     path = local_folder(path)
     if is_run(path):
         folder = path / "model"
-        if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
+        weights = ADAPTER_FILE if is_adapter(folder) else WEIGHTS_FILE
+        if not (folder / CONFIG_FILE).is_file() or not (folder / weights).is_file():
             raise InputError(
                 f"The run '{path}' has no model yet. Go on training it with "
                 f"`xunlian train {path} --resume`."
@@ -85,6 +89,16 @@ def load_folder(path: Path | str) -> Path:
     )
 
 
+def load_weights(folder: Path) -> Model:
+    """The model of a model folder in fp32, ready for evaluation; an adapter is merged into its
+    base.
+
+    Raises:
+        InputError: something in it is missing, damaged or does not fit.
+    """
+    return load_merged(folder) if is_adapter(folder) else load_model(folder)
+
+
 def load_run(path: Path | str) -> Loaded:
     """Open the model, tokenizer and settings of a run or of a Hugging Face model folder.
 
@@ -93,7 +107,7 @@ def load_run(path: Path | str) -> Loaded:
     """
     folder = load_folder(path)
     decoding = open_run(path).recipe.decoding if is_run(path) else Decoding()
-    model = load_model(folder)
+    model = load_weights(folder)
     tokenizers = load_sides(folder)
     tokenizer = tokenizers.source
     if tokenizers.vocab_size > model.config.vocab_size:

@@ -107,8 +107,10 @@ def plan_for_card(
     )
     model, training = recipe.model, recipe.training
     assert training.batch_tokens and training.micro_batch_tokens and training.budget
+    assert training.optimizer
     shape = shape_of(model)
-    flops = training_flops_per_token(model, shape, vocab_size)
+    frozen = recipe.adapter is not None
+    flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
     step_seconds = training.batch_tokens / speed
@@ -127,6 +129,7 @@ def plan_for_card(
         attention="sdpa",
         compiled=True,
         chunk_logits=GPU_CHUNK_LOGITS,
+        adapter=recipe.adapter,
     )
     return {
         "device": name,
@@ -174,7 +177,8 @@ def _sizes(recipe: Recipe, vocab_size: int, corpus_tokens: int | None) -> dict[s
         "budget": recipe.training.budget,
         "batch_tokens": recipe.training.batch_tokens,
         "corpus_tokens": corpus_tokens,
-        "optimal_tokens": TOKENS_PER_PARAMETER * parameters,
+        # An adapter's base has learned already.
+        "optimal_tokens": None if recipe.adapter else TOKENS_PER_PARAMETER * parameters,
     }
 
 
@@ -187,14 +191,14 @@ def advice(plan: dict[str, Any]) -> list[str]:
             f"The corpus is read {plan['epochs']:.0f} times; after {MOST_EPOCHS} times it teaches "
             "little more: take a smaller training.budget, or more text."
         )
-    if corpus is not None and best > MOST_EPOCHS * corpus:
+    if corpus is not None and best is not None and best > MOST_EPOCHS * corpus:
         said.append(
             f"{plan['parameters'] / 1e6:,.1f}M parameters are worth {count_text(best)} tokens; this"
             f" corpus, read {MOST_EPOCHS} times, has {count_text(MOST_EPOCHS * corpus)}."
         )
     # C = 6 N D with D = 20 N
     size = math.sqrt(plan["flops"] / (6 * TOKENS_PER_PARAMETER))
-    if size >= SMALLEST_ADVISED and not 0.5 < size / plan["parameters"] < 2:
+    if best is not None and size >= SMALLEST_ADVISED and not 0.5 < size / plan["parameters"] < 2:
         said.append(
             f"With this compute a model of about {count_text(size)} parameters, trained on "
             f"{count_text(TOKENS_PER_PARAMETER * size)} tokens, would learn most: "

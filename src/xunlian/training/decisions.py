@@ -112,9 +112,10 @@ def apply_tuned(
 ) -> tuple[Recipe, str | None]:
     """What `xunlian tune` found for this network here, where the recipe `asked` for nothing.
 
-    It was found by one process that had the machine alone, so it is for one process.
+    It was found by one process that had the machine alone, so it is for one process, and by one
+    that trained the network as a whole.
     """
-    if group.size > 1:
+    if group.size > 1 or recipe.adapter:
         return recipe, None
     shape = shape_of(recipe.model)
     key = profile_key(machine, recipe.model, shape, vocab_size, str(group.device))
@@ -148,6 +149,7 @@ def memory_of(
     recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
 ) -> dict[str, int]:
     """Predicted bytes by part, at the largest micro-batch."""
+    assert recipe.training.optimizer
     memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),
@@ -158,9 +160,10 @@ def memory_of(
         attention=recipe.training.attention,
         compiled=compiled,
         chunk_logits=chunk_logits(group.device),
+        adapter=recipe.adapter,
     )
     if recipe.training.average_decay:
-        memory["averaged weights"] = memory["weights"]
+        memory["averaged weights"] = memory["gradients"]
     return memory
 
 

@@ -11,15 +11,19 @@ from typing import Any
 import torch
 
 from xunlian.errors import InputError
+from xunlian.interop.adapters import write_adapter_config
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import build, read_config, write_config
 from xunlian.machine.memory import PeakMemory
 from xunlian.machine.rates import Rates
+from xunlian.models.adapter import load_trained
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import count_parameters
+from xunlian.runs.adapted import load_base, write_base
 from xunlian.runs.folder import Run, create_run, lock_run, open_run, write_recipe
+from xunlian.runs.load import load_folder
 from xunlian.shards.corpus import Corpus, open_corpus
 from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
@@ -27,7 +31,7 @@ from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.objectives import Objective, epoch_tokens, objective_of
 from xunlian.training.parallel import Group
-from xunlian.training.setup import Setup, build_stepper, set_up
+from xunlian.training.setup import Setup, add_adapter, build_stepper, set_up
 from xunlian.training.step import Stepper
 
 # What may change when a run goes on; everything else is frozen in it.
@@ -60,7 +64,7 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     run = Run(out, ready.recipe)
     if group.leads:
         run = create_run(out, ready.recipe)
-        _write_model_folder(run, ready.stepper.model.config, corpus)
+        _write_model_folder(run, ready.stepper.model.config, corpus, ready.base)
         run.write_facts(_facts(ready, corpus, group))
     group.wait()
     return _train(
@@ -115,7 +119,10 @@ def resume(
     torch.set_num_threads(threads or decisions.default_threads())
     objective = objective_of(recipe, corpus)
     model = build(read_config(run.model_folder), recipe.model.dropout or 0.0)
-    model.load_state_dict(weights)
+    if recipe.adapter:
+        model.load_state_dict(load_base(run.model_folder).state_dict())
+        add_adapter(model, recipe)
+    load_trained(model, weights)
     stepper = build_stepper(recipe, model, group)
     stepper.optimizers.load_state_tensors(optimizer_state)
     torch.manual_seed(training.seed)
@@ -193,8 +200,11 @@ def _train(
     return Outcome(run, finished, progress)
 
 
-def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
-    """Configuration and tokenizer, once; the weights come with the first validation."""
+def _write_model_folder(run: Run, config: Config, corpus: Corpus, base: str | None) -> None:
+    """Configuration and tokenizer, once; the weights come with the first validation.
+
+    `base` is the checksum of the weights that an adapter was made for.
+    """
     run.model_folder.mkdir(parents=True, exist_ok=True)
     tokenizers = load_sides(corpus.path)
     write_config(
@@ -206,6 +216,11 @@ def _write_model_folder(run: Run, config: Config, corpus: Corpus) -> None:
         turn_end_id=corpus.turn_end_id,
     )
     tokenizers.save(run.model_folder)
+    if run.recipe.adapter:
+        assert run.recipe.model.init_from and base
+        folder = load_folder(run.recipe.model.init_from)
+        write_adapter_config(run.model_folder, config, run.recipe.adapter, folder)
+        write_base(run.model_folder, base)
 
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:

@@ -20,8 +20,11 @@ import torch
 
 from xunlian.console import say, warn
 from xunlian.errors import XunlianError
-from xunlian.interop.huggingface import write_weights
+from xunlian.interop.adapters import WEIGHTS_FILE as ADAPTER_FILE
+from xunlian.interop.adapters import write_adapter
+from xunlian.interop.huggingface import WEIGHTS_FILE, write_weights
 from xunlian.machine.memory import PeakMemory
+from xunlian.models.adapter import load_trained, trained_weights
 from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
 from xunlian.training.checkpoint import mean_weights, random_state, save_checkpoint
@@ -269,8 +272,13 @@ class Loop:
         return total_nats / total_tokens
 
     def _write_model(self) -> None:
-        if self.group.leads:
-            write_weights(self.run.model_folder / "model.safetensors", self.stepper.model)
+        if not self.group.leads:
+            return
+        folder, model = self.run.model_folder, self.stepper.model
+        if self.run.recipe.adapter:
+            write_adapter(folder / ADAPTER_FILE, model)
+        else:
+            write_weights(folder / WEIGHTS_FILE, model)
 
     def _checkpoint(self) -> None:
         carried = self.stepper.carried_tensors()
@@ -278,7 +286,7 @@ class Loop:
             save_checkpoint(
                 self.run.checkpoints,
                 step=self.progress.step,
-                model=self.stepper.model.state_dict(),
+                model=trained_weights(self.stepper.model),
                 optimizer=self.stepper.optimizers.state_tensors() | carried,
                 state={
                     "progress": asdict(self.progress),
@@ -310,16 +318,16 @@ class Loop:
         validation, state, model = self.objective.validation, self.progress, self.stepper.model
         if validation is None or state.best_val_loss is None:
             return
-        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        own = {name: tensor.clone() for name, tensor in trained_weights(model).items()}
         most = self.settings.average_checkpoints
         mean, count = mean_weights(self.run.checkpoints, own, state.step, most)
-        model.load_state_dict(mean)
+        load_trained(model, mean)
         loss = self._validation_loss(validation)
         better = loss < state.best_val_loss
         if better:
             state.best_val_loss, state.best_step = loss, state.step
             self._write_model()
-        model.load_state_dict(own)
+        load_trained(model, own)
         if self.group.leads:
             say(
                 f"The mean of the last {count} checkpoints has loss {loss:.4f}: "

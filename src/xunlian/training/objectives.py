@@ -81,9 +81,10 @@ class Loss(nn.Module):
     def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
         super().__init__()
         self.model, self.dtype = model, dtype
-        self.gradients = (
-            partial(chunk_gradients, smoothing=smoothing) if smoothing else chunk_gradients
-        )
+        options: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
+        if not model.head_weight.requires_grad:
+            options["by_weight"] = False
+        self.gradients = partial(chunk_gradients, **options) if options else chunk_gradients
 
     def of_hidden(self, hidden_BLD: Tensor, targets_BL: Tensor) -> Tensor:
         return cross_entropy(
@@ -197,7 +198,9 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     return Objective(
         rows,
         validation(val, context) if len(val) > 1 else None,
-        training_flops_per_token(recipe.model, shape, corpus.vocab_size),
+        training_flops_per_token(
+            recipe.model, shape, corpus.vocab_size, frozen=recipe.adapter is not None
+        ),
         notes,
     )
 
@@ -223,7 +226,12 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
     rows, val = rows_of("train"), rows_of("val")
     assert rows is not None
     per_pair = training_flops_per_pair(
-        recipe.model, shape, corpus.vocab_size, rows.source_tokens, rows.target_tokens
+        recipe.model,
+        shape,
+        corpus.vocab_size,
+        rows.source_tokens,
+        rows.target_tokens,
+        frozen=recipe.adapter is not None,
     )
     notes = [OWN_FORMAT]
     if isinstance(rows, PairRows):

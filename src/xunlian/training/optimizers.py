@@ -7,6 +7,8 @@ Notable ideas:
 - Blocks (after arXiv 2510.16981): a matrix is cut into slices that are orthogonalized each by
   itself, which costs a fraction, for the work grows with the square of the shorter side.
 - AdamW (arXiv 1711.05101) through the library's fused kernel.
+- The second matrix of an adapter, which starts at zero, learns faster under AdamW than the first
+  (LoRA+, arXiv 2402.12354).
 - Groups carry their own peak rates; the schedule scales them all by one factor.
 - An exponential moving average of the weights (arXiv 1803.05407 and before), on demand, is what is
   validated and kept.
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 # Coefficients of the quintic iteration, from the Muon post: steep at zero, so that small singular
 # values reach about 1 within five steps.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+UP_RATE = 8.0  # of an adapter's second matrix, in the rate of the first
 AVERAGE = "average"  # the name of the averaged weights in a saved state
 
 
@@ -164,10 +167,13 @@ class Optimizers:
         kinds: dict[str, list[nn.Parameter]] = defaultdict(list)
         self.names: dict[Tensor, str] = {}
         for name, parameter in model.named_parameters():
-            kinds[_kind(name, parameter)].append(parameter)
-            self.names[parameter] = name
+            if parameter.requires_grad:
+                kinds[_kind(name, parameter)].append(parameter)
+                self.names[parameter] = name
         self.muon = None
         groups = []
+        if settings.kind == "muon":
+            kinds["matrix"] += kinds.pop("up", [])
         if settings.kind == "muon" and kinds["matrix"]:
             self.muon = Muon(
                 kinds.pop("matrix"),
@@ -179,15 +185,20 @@ class Optimizers:
             )
         rates = {
             "matrix": settings.learning_rate,
+            "up": settings.learning_rate * UP_RATE,
             "embedding": settings.embedding_learning_rate,
             "head": settings.head_learning_rate,
             "norm": settings.norm_learning_rate,
         }
         for kind, parameters in sorted(kinds.items()):
-            decay = settings.weight_decay if kind == "matrix" else 0.0
+            decay = settings.weight_decay if kind in ("matrix", "up") else 0.0
             groups.append({"params": parameters, "lr": rates[kind], "weight_decay": decay})
         # A tiny epsilon: gradients of a mean loss are small, and rare tokens' are smaller.
-        self.adamw = torch.optim.AdamW(groups, betas=settings.betas, eps=1e-10, fused=True)
+        self.adamw = (
+            torch.optim.AdamW(groups, betas=settings.betas, eps=1e-10, fused=True)
+            if groups
+            else None
+        )
         self.all: list[torch.optim.Optimizer] = [o for o in (self.muon, self.adamw) if o]
         self._peak_rates = [[group["lr"] for group in o.param_groups] for o in self.all]
         self._momentum = settings.momentum
@@ -286,4 +297,6 @@ def _kind(name: str, parameter: nn.Parameter) -> str:
         return "embedding"
     if name.startswith("head"):
         return "head"
+    if name.endswith("adapter.up"):
+        return "up"
     return "matrix" if parameter.ndim == 2 else "norm"

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import torch
 
 from xunlian.errors import InputError
+from xunlian.interop.adapters import adapt
 from xunlian.interop.huggingface import Model
 from xunlian.machine.features import Machine, read_machine
 from xunlian.machine.memory import keep_freed_memory
 from xunlian.machine.rates import Rates
+from xunlian.models.adapter import freeze_base, trained_weights
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.settings import Recipe
+from xunlian.runs.adapted import fingerprint
 from xunlian.runs.initial import start_from
 from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
@@ -48,6 +51,7 @@ class Setup:
         step_seconds: of an eager step, roughly; a compiled one takes less.
         memory: predicted bytes by part.
         notes: what was decided and why, as the user was told.
+        base: checksum of the weights that an adapter was made for.
     """
 
     recipe: Recipe
@@ -60,6 +64,7 @@ class Setup:
     step_seconds: float
     compile_seconds: float
     notes: tuple[str, ...]
+    base: str | None
 
 
 def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setup:
@@ -98,6 +103,11 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         model = initial.load(recipe.model.dropout or 0.0, recipe.training.seed)
     else:
         model = build_model(recipe, vocab_size)
+    base = None
+    if recipe.adapter:
+        base = fingerprint(model)
+        found.append(add_adapter(model, recipe))
+        decisions.tell(found[-1], group)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
@@ -136,6 +146,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         step_seconds=step_seconds,
         compile_seconds=compile_seconds,
         notes=tuple(notes),
+        base=base,
     )
 
 
@@ -162,7 +173,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     model.to(group.device)
     if group.device.type == "cpu":
         keep_freed_memory()
-    dtype = torch.float32 if training.precision == "fp32" else torch.bfloat16
+    dtype = _compute_type(recipe)
     if training.precision == "fp8":
         decisions.check_fp8(recipe, group.device)
         use_fp8(model.blocks)
@@ -180,6 +191,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
             "muon_block",
         )
     }
+    assert training.optimizer
     optimizers = Optimizers(
         model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
     )
@@ -190,3 +202,27 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         grad_clip=training.grad_clip,
         micro_rows=decisions.micro_rows(recipe, group),
     )
+
+
+def add_adapter(model: Model, recipe: Recipe) -> str:
+    """Let only an adapter of `model`, whose weights are those of its base, learn.
+
+    Returns what was done, in words.
+
+    Raises:
+        InputError: the network has no adapters, or not the matrices that are named.
+    """
+    assert recipe.adapter
+    everything = sum(p.numel() for p in model.parameters())
+    adapt(model, recipe.adapter, recipe.training.seed)
+    freeze_base(model, _compute_type(recipe))
+    learning = sum(tensor.numel() for tensor in trained_weights(model).values())
+    name = "LoRA" if recipe.adapter.kind == "lora" else "DoRA"
+    return (
+        f"{name} of rank {recipe.adapter.rank}: {learning:,} parameters learn beside {everything:,}"
+        f" frozen ones ({learning / everything:.1%})."
+    )
+
+
+def _compute_type(recipe: Recipe) -> torch.dtype:
+    return torch.float32 if recipe.training.precision == "fp32" else torch.bfloat16

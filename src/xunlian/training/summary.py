@@ -131,17 +131,19 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
         f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
         "train it longer",
     )
+    merge = (f"xunlian merge {run.path} --out merged", "a whole model of adapter and base")
+    more = [longer, merge] if run.recipe.adapter else [longer]
     if run.recipe.task == "translation":
         return [
             (f"xunlian translate {run.path}", "type a line, or: < source.txt > target.txt"),
             (f"xunlian evaluate {run.path} --metrics bleu", "score it on the validation pairs"),
-            longer,
+            *more,
         ]
     if run.recipe.task == "summarization":
         return [
             (f"xunlian summarize {run.path}", "type a line, or: < texts.txt > summaries.txt"),
             (f"xunlian evaluate {run.path} --metrics rouge", "score it on the validation pairs"),
-            longer,
+            *more,
         ]
     if run.recipe.task == "chat":
         return [
@@ -153,7 +155,7 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     return [
         (f'xunlian generate {run.path} --prompt "{prompt}"', "let it write"),
         (f"xunlian evaluate {run.path}", "score it, document by document"),
-        longer,
+        *more,
         ("xunlian prepare mytext.txt --out corpora/mine", "a model of your own text begins here"),
     ]
 
