@@ -9,7 +9,7 @@ A thin frozen wrapper around `tokenizers.Tokenizer` that keeps three promises:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -38,7 +38,7 @@ class Tokenizer:
         pad_id: the id that fills and starts sequences of an encoder-decoder, if there is one.
     """
 
-    backend: tokenizers.Tokenizer
+    backend: tokenizers.Tokenizer = field(compare=False)
     vocab_size: int
     end_id: int
     fingerprint: str
