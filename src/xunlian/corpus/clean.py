@@ -7,6 +7,9 @@ line end or before a combining mark; the readers cut so.
 import re
 import unicodedata
 from collections import Counter
+from functools import cache
+
+import numpy as np
 
 # All of category Cc but line feed and tab, and the byte order mark.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
@@ -62,9 +65,28 @@ def is_blank(text: str) -> bool:
 def count_words(text: str) -> int:
     """Words between spaces, and each Han or Kana character as one (full-width marks as none)."""
     if text.isascii():
-        return len(text.split())
-    rest, runs = _HAN_RUN.subn(" ", text)
-    return len(text) - len(rest) + runs + len(_WIDE_MARKS.sub(" ", rest).split())
+        codes = np.frombuffer(text.encode(), np.uint8)
+    else:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    kinds = _kinds()[codes]
+    inside = kinds == _IN_WORD
+    begins = np.count_nonzero(inside[1:] & ~inside[:-1]) + np.count_nonzero(inside[:1])
+    return int(begins + np.count_nonzero(kinds == _HAN))
+
+
+_IN_WORD, _HAN, _GAP = range(3)
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """(0x110000,) uint8: what each code point is to the counting of words."""
+    table = np.full(0x110000, _IN_WORD, np.uint8)
+    plane = "".join(map(chr, range(0x10000)))
+    for pattern, kind in ((r"\s", _GAP), (_WIDE_MARKS, _GAP), (_HAN_RUN, _HAN)):
+        for run in re.finditer(pattern, plane):
+            table[run.start() : run.end()] = kind
+    table[0x20000:0x40000] = _HAN
+    return table
 
 
 def count_han(text: str) -> int:
