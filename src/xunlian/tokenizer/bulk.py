@@ -1,82 +1,46 @@
-"""Much text to ids: what `Tokenizer.encode_batch` gives, several times as fast.
+"""Much text to ids: the same as `Tokenizer.encode_batch`, several times as fast.
 
-The `tokenizers` library goes through a text match by match and keeps much about every token. Where
-a tokenizer is byte-level BPE of the form that `train.py` makes, the same ids follow from arrays:
+The `tokenizers` library goes through a text match by match and notes much about every token. Of
+the tokenizers that `train.py` makes, and of others of their form (Qwen's), the ids follow from
+arrays instead:
 
-- words begin where words.py says, and are cut at seams (seams.py);
-- a word of up to 15 bytes is, with its length, a number of 128 bits, so that words are compared as
-  numbers, all at once, in a table with one place for each hash;
-- the library encodes only the words that are not known yet; what is known is bounded.
+- `bpe`: words begin where words.py says and are cut at seams (seams.py); each is looked up
+  (known_words.py), and the library encodes only those that are not known yet.
+- `unigram`: likewise, but without seams: where two cuts of a word are equally probable, which one
+  is taken may depend on the word's beginning.
+- `byte`: one look at a table.
 
 Any other tokenizer is left to the library.
 """
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 import orjson
 import tokenizers
 from tokenizers import pre_tokenizers
 
-from xunlian.tokenizer.patterns import WORDS
+from xunlian.tokenizer.known_words import KnownWords
+from xunlian.tokenizer.patterns import BYTE_TOKENS, WORDS
 from xunlian.tokenizer.seams import Seams
 from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.words import BETWEEN, Kinds, word_starts
 
-BulkEncoder = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-"""Texts -> (ids of all, (T,) int32; how many each text has, (N,) int64), no special tokens."""
+Encoded = tuple[np.ndarray, np.ndarray]
+"""(The ids of all texts, (T,) int32; how many each text has, (N,) int64.)"""
+BulkEncoder = Callable[[Sequence[str]], Encoded]
 
 _BLOCK = 1 << 18  # characters at once: the arrays then stay in the processor's cache
-_SHORT = 15  # bytes of a word that fit into a key beside its length
-_PLACES = 18  # bits: places of the table of short words (5 MB)
-_WORDS = 1 << 18  # known at most, and the words of one block
 _TO_LIBRARY = 20_000  # words at once; its results take about a kilobyte each
-_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
-_FACTORS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd
-
-
-@lru_cache(2)
-def bulk_encoder(tokenizer: Tokenizer) -> BulkEncoder:
-    """The fastest way to encode much text. It is kept, with the words it knows, for the next call.
-
-    The encoder raises UnicodeEncodeError for text with lone surrogates.
-    """
-    content = orjson.loads(tokenizer.backend.to_str())
-    if _is_known(content):
-        return _Words(tokenizer.backend, content["model"])
-
-    def by_library(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        every = tokenizer.encode_batch(texts)
-        counts = np.fromiter(map(len, every), np.int64, len(every))
-        return np.fromiter(chain.from_iterable(every), np.int32, int(counts.sum())), counts
-
-    return by_library
-
-
-def _is_known(content: dict) -> bool:
-    """Whether a tokenizer.json is byte-level BPE that splits text by `WORDS`, and nothing more."""
-    model = content["model"]
-    splitter = content["pre_tokenizer"] or {}
-    split, to_bytes = splitter.get("pretokenizers", [None, None])[:2]
-    return (
-        content["normalizer"] is None
-        and all(token["special"] for token in content["added_tokens"])
-        and model["type"] == "BPE"
-        and not any(model.get(name) for name in _UNUSUAL)
-        and len(splitter.get("pretokenizers", ())) == 2
-        and split["type"] == "Split"
-        and split["pattern"] == {"Regex": WORDS}
-        and split["behavior"] == "Isolated"
-        and not split["invert"]
-        and to_bytes["type"] == "ByteLevel"
-        and not to_bytes["add_prefix_space"]
-        and not to_bytes["use_regex"]
-        and model["vocab"].keys() >= {*pre_tokenizers.ByteLevel.alphabet()}
-    )
-
-
+_BY_WORDS = {
+    "type": "Split",
+    "pattern": {"Regex": WORDS},
+    "behavior": "Isolated",
+    "invert": False,
+}
 _UNUSUAL = (
     "dropout",
     "unk_token",
@@ -88,135 +52,155 @@ _UNUSUAL = (
 )
 
 
-class _Numbers(dict[bytes, int]):
-    """The numbers of words; a new word gets the next one and is put into `new`."""
+@lru_cache(2)
+def bulk_encoder(tokenizer: Tokenizer) -> BulkEncoder:
+    """A function: texts -> their ids, without special tokens; what it learned of words is kept.
 
-    def __init__(self) -> None:
-        self.new: list[bytes] = []
+    It raises UnicodeEncodeError for text with lone surrogates.
+    """
+    by_library = _library_encoder(tokenizer)
+    content = orjson.loads(tokenizer.backend.to_str())
+    encode = _fast_encoder(tokenizer.backend, content)
+    if encode is None or content["normalizer"] not in (None, {"type": "NFC"}):
+        return by_library
+    added = [token["content"] for token in content["added_tokens"] if not token["special"]]
+    if not content["normalizer"] and not added:
+        return encode
+    normalizer = tokenizer.backend.normalizer
 
-    def __missing__(self, word: bytes) -> int:
-        self.new.append(word)
-        self[word] = number = len(self)
-        return number
+    def encode_normalized(texts: Sequence[str]) -> Encoded:
+        normal = [
+            text if text.isascii() or normalizer is None else normalizer.normalize_str(text)
+            for text in texts
+        ]
+        parts = []
+        for special, group in groupby(
+            zip(texts, normal, strict=True),
+            lambda pair: any(token in text for text in pair for token in added),
+        ):
+            pairs = list(group)
+            if special:
+                parts.append(by_library([text for text, _ in pairs]))
+            else:
+                parts.append(encode([text for _, text in pairs]))
+        return _joined(parts)
+
+    return encode_normalized
 
 
-class _Words:
-    """A `BulkEncoder` that knows words."""
+def _library_encoder(tokenizer: Tokenizer) -> BulkEncoder:
+    def encode(texts: Sequence[str]) -> Encoded:
+        every = tokenizer.encode_batch(texts)
+        counts = np.fromiter(map(len, every), np.int64, len(every))
+        return np.fromiter(chain.from_iterable(every), np.int32, int(counts.sum())), counts
 
-    def __init__(self, backend: tokenizers.Tokenizer, model: dict) -> None:
-        self._kinds = Kinds()
-        tokens = _bytes_of(model["vocab"])
-        self._seams = Seams(tokens.values())
-        self._token_bytes = np.zeros(max(model["vocab"].values()) + 1, np.int64)
-        self._token_bytes[list(tokens)] = list(map(len, tokens.values()))
-        self._library = tokenizers.Tokenizer(backend.model)
-        self._library.pre_tokenizer = pre_tokenizers.ByteLevel(False, use_regex=False)
-        self._forget()
+    return encode
 
-    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        done = [self._encode(block) for block in _blocks(texts)]
-        if not done:
-            return np.zeros(0, np.int32), np.zeros(0, np.int64)
-        ids, counts = zip(*done, strict=True)
-        return np.concatenate(ids), np.concatenate(counts)
 
-    def _forget(self) -> None:
-        self._numbers = _Numbers()
-        self._ids = np.zeros(0, np.int32)  # of all known words
-        self._sizes = np.zeros(0, np.int32)  # how many each word has
-        self._ends = np.zeros(0, np.int64)  # where they end
-        places = 1 << _PLACES
-        self._low, self._high = np.zeros(places, np.uint64), np.zeros(places, np.uint64)
-        self._number = np.zeros(places, np.int32)
+def _fast_encoder(backend: tokenizers.Tokenizer, content: dict[str, Any]) -> BulkEncoder | None:
+    """For a tokenizer of a known form, whatever its normalizer and its added tokens."""
+    model, splitter = content["model"], content["pre_tokenizer"]
+    steps = splitter["pretokenizers"] if _is(splitter, "Sequence") else [splitter]
+    split = steps[0] == _BY_WORDS
+    to_bytes = _is(steps[-1], "ByteLevel") and not (
+        steps[-1]["add_prefix_space"] or steps[-1]["use_regex"]
+    )
+    if len(steps) != split + to_bytes:
+        return None
+    if model["type"] == "BPE" and to_bytes:
+        tokens = _bytes_of_letters(model["vocab"])
+        single = {token: number for number, token in tokens.items() if len(token) == 1}
+        if len(single) < 256 or any(model.get(name) for name in _UNUSUAL):
+            return None
+        if split:
+            return _word_encoder(backend, tokens, Seams(tokens.values()))
+        return None if model["merges"] else _byte_encoder(single)
+    if model["type"] == "Unigram" and split and not to_bytes and model["byte_fallback"]:
+        pieces = [piece for piece, _ in model["vocab"]]
+        single_bytes = {name: bytes([byte]) for byte, name in enumerate(BYTE_TOKENS)}
+        if not single_bytes.keys() <= set(pieces):
+            return None
+        tokens = {i: single_bytes.get(piece, piece.encode()) for i, piece in enumerate(pieces)}
+        return _word_encoder(backend, tokens, None)
+    return None
 
-    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        data, firsts, sizes, limits = self._cut(texts)
-        numbers = self._lookup(data, firsts, sizes)
-        sizes = self._sizes[numbers]
-        ends = np.cumsum(sizes, dtype=np.int64)
-        shift = self._ends[numbers] - ends  # from the place of an id here to that among the known
-        ids = self._ids[np.repeat(shift, sizes) + np.arange(ends[-1] if len(ends) else 0)]
-        totals = np.concatenate(([0], ends))[limits]
-        return ids, np.diff(totals)
 
-    def _cut(self, texts: Sequence[str]) -> tuple[bytes, np.ndarray, np.ndarray, np.ndarray]:
-        """(all texts in UTF-8; where each word begins there, its bytes; (N + 1,) the number of the
-        first word of each text)."""
-        joined = "\0" + "\0".join(texts) + "\0"
-        data = joined.encode()
-        if len(data) == len(joined):
-            codes = np.frombuffer(data, np.uint8)
-        else:
-            codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
-        borders = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum([len(text) + 1 for text in texts], out=borders[1:])
-        kinds = self._kinds.of(codes)
-        kinds[borders] = BETWEEN
-        starts = word_starts(codes, kinds)
-        if len(data) > len(joined):
-            foreign = codes >= 0x80
-            perhaps = np.flatnonzero(~starts[1:] & (foreign[1:] | foreign[:-1]))
-            seams = self._seams.between(codes[perhaps], codes[perhaps + 1])
-            starts[perhaps[seams] + 1] = True
-        places = np.flatnonzero(starts)
-        bounds = places
-        if len(data) > len(joined):
-            raw = np.frombuffer(data, np.uint8)
-            bounds = np.flatnonzero((raw & 0xC0) != 0x80)[places]
-        inside = kinds[places[:-1]] != BETWEEN
-        limits = np.searchsorted(places[:-1][inside], borders)
-        return data, bounds[:-1][inside], np.diff(bounds)[inside], limits
+def _is(part: Any, kind: str) -> bool:
+    return isinstance(part, dict) and part["type"] == kind
 
-    def _lookup(self, data: bytes, firsts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """(W,) the numbers of the words."""
-        low, high = _keys(data, firsts, sizes)
-        places = (low * _FACTORS[0] + high * _FACTORS[1]) >> np.uint64(64 - _PLACES)
-        numbers = self._number[places]
-        unknown = np.flatnonzero((self._low[places] != low) | (self._high[places] != high))
-        if not len(unknown):
-            return numbers
-        if len(self._numbers) > _WORDS:
-            self._forget()
-            unknown = np.arange(len(firsts))
-        spans = zip(firsts[unknown].tolist(), sizes[unknown].tolist(), strict=True)
-        words = [data[first : first + size] for first, size in spans]
-        found = np.fromiter(map(self._numbers.__getitem__, words), np.int32, len(words))
-        self._learn()
-        numbers[unknown] = found
-        short = sizes[unknown] <= _SHORT
-        kept, places = unknown[short], places[unknown[short]]
-        self._low[places], self._high[places] = low[kept], high[kept]
-        self._number[places] = found[short]
-        return numbers
 
-    def _learn(self) -> None:
-        """Let the library encode the words that were not known."""
-        new = self._numbers.new
-        self._numbers.new = []
-        for first in range(0, len(new), _TO_LIBRARY):
-            words = new[first : first + _TO_LIBRARY]
-            made = self._library.encode_batch_fast(
-                [[word.decode() for word in words]], is_pretokenized=True
-            )[0]
+def _byte_encoder(numbers: dict[bytes, int]) -> BulkEncoder:
+    table = np.array([numbers[bytes([byte])] for byte in range(256)], np.int32)
+
+    def encode(texts: Sequence[str]) -> Encoded:
+        data = [text.encode() for text in texts]
+        counts = np.fromiter(map(len, data), np.int64, len(data))
+        return table[np.frombuffer(b"".join(data), np.uint8)], counts
+
+    return encode
+
+
+def _word_encoder(
+    backend: tokenizers.Tokenizer, tokens: dict[int, bytes], seams: Seams | None
+) -> BulkEncoder:
+    """`tokens`: the bytes that each stands for; together they cover any text."""
+    library = tokenizers.Tokenizer(backend.model)
+    if seams:
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(False, use_regex=False)
+    lengths = np.zeros(max(tokens) + 1, np.int64)
+    lengths[list(tokens)] = list(map(len, tokens.values()))
+
+    def encode_words(words: list[bytes]) -> Encoded:
+        parts = []
+        for first in range(0, len(words), _TO_LIBRARY):
+            some = words[first : first + _TO_LIBRARY]
+            [made] = library.encode_batch_fast(
+                [[word.decode() for word in some]], is_pretokenized=True
+            )
             ids = np.array(made.ids, np.int32)
-            # Tokens cover all bytes, so a word ends with the token in which its last byte is.
-            bytes_done = np.cumsum([len(word) for word in words])
-            ends = np.searchsorted(np.cumsum(self._token_bytes[ids]), bytes_done) + 1
-            self._ends = np.concatenate((self._ends, len(self._ids) + ends))
-            self._sizes = np.concatenate((self._sizes, np.diff(ends, prepend=0).astype(np.int32)))
-            self._ids = np.concatenate((self._ids, ids))
+            # A word ends with the token in which its last byte is.
+            ends = np.searchsorted(np.cumsum(lengths[ids]), np.cumsum([*map(len, some)])) + 1
+            parts.append((ids, np.diff(ends, prepend=0)))
+        return _joined(parts)
+
+    kinds, known = Kinds(), KnownWords(encode_words)
+
+    def encode_block(texts: Sequence[str]) -> Encoded:
+        data, firsts, sizes, limits = _cut(texts, kinds, seams)
+        ids, bounds = known.ids(data, firsts, sizes)
+        return ids, np.diff(bounds[limits])
+
+    return lambda texts: _joined([encode_block(block) for block in _blocks(texts)])
 
 
-def _keys(data: bytes, firsts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of each word and its length as two numbers, (W,) uint64 each; of a word that is too
-    long, what no other word has."""
-    padded = data + bytes(16)
-    windows = np.ndarray((len(data),), "V16", padded, strides=(1,))
-    low, high = windows[firsts].view("<u8").reshape(-1, 2).T
-    lengths = np.minimum(sizes, _SHORT + 1)
-    low = low & _MASKS[np.minimum(lengths, 8)]
-    high = high & _MASKS[np.clip(lengths - 8, 0, 7)]
-    return low, high | (lengths.astype(np.uint64) << np.uint64(56))
+def _cut(
+    texts: Sequence[str], kinds: Kinds, seams: Seams | None
+) -> tuple[bytes, np.ndarray, np.ndarray, np.ndarray]:
+    """Texts in words: (all in UTF-8; (W,) where each word begins there; (W,) its bytes; (N + 1,)
+    the number of each text's first word, and of all words)."""
+    joined = "\0" + "\0".join(texts) + "\0"
+    data = joined.encode()
+    ascii_only = len(data) == len(joined)
+    if ascii_only:
+        codes = np.frombuffer(data, np.uint8)
+    else:
+        codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+    borders = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) + 1 for text in texts], out=borders[1:])
+    what = kinds.of(codes)
+    what[borders] = BETWEEN
+    starts = word_starts(codes, what)
+    if seams and not ascii_only:
+        foreign = codes >= 0x80
+        places = np.flatnonzero(~starts[1:] & (foreign[1:] | foreign[:-1]))
+        starts[1:][places[seams.between(codes[places], codes[places + 1])]] = True
+    places = np.flatnonzero(starts)
+    is_text = what[places[:-1]] != BETWEEN
+    bounds = places
+    if not ascii_only:
+        bounds = np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80)[places]
+    limits = np.searchsorted(places[:-1][is_text], borders)
+    return data, bounds[:-1][is_text], np.diff(bounds)[is_text], limits
 
 
 def _blocks(texts: Sequence[str]) -> list[Sequence[str]]:
@@ -226,25 +210,25 @@ def _blocks(texts: Sequence[str]) -> list[Sequence[str]]:
             blocks.append(texts[first:i])
             first, size = i, 0
         size += len(text)
-    if first < len(texts):
-        blocks.append(texts[first:])
-    return blocks
+    return [*blocks, texts[first:]] if texts else []
 
 
-def _bytes_of(vocab: dict[str, int]) -> dict[int, bytes]:
-    """The bytes that each token stands for; without those that byte-level BPE cannot make."""
-    table = _byte_of_letter()
-    letters = {chr(code) for code in table}
+def _joined(parts: list[Encoded]) -> Encoded:
+    empty = np.zeros(0, np.int32), np.zeros(0, np.int64)
+    ids, counts = zip(empty, *parts, strict=True)
+    return np.concatenate(ids), np.concatenate(counts)
+
+
+def _bytes_of_letters(vocab: dict[str, int]) -> dict[int, bytes]:
+    """What each token of byte-level BPE stands for, by its number; without those that it cannot
+    make. A byte is written as a letter (GPT-2): visible Latin-1 as itself, the others in their
+    order as those from U+0100 on."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in visible]
+    table = {byte: byte for byte in visible} | {0x100 + i: byte for i, byte in enumerate(others)}
+    letters = set(map(chr, table))
     return {
         number: token.translate(table).encode("latin-1")
         for token, number in vocab.items()
         if letters.issuperset(token)
     }
-
-
-def _byte_of_letter() -> dict[int, int]:
-    """The letters that stand for bytes (GPT-2): visible Latin-1 for itself, from U+0100 on for
-    the others, in their order."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in visible]
-    return {byte: byte for byte in visible} | {0x100 + i: byte for i, byte in enumerate(others)}

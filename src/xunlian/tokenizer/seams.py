@@ -38,8 +38,8 @@ class Seams:
                     whole.append(left + right)
         codes = np.frombuffer("".join(whole).encode("utf-32-le"), np.uint32)
         ends = np.cumsum(np.fromiter(map(len, whole), np.int64, len(whole))) - 1
-        left, right = np.delete(codes, ends), np.delete(codes, ends - np.diff(ends, prepend=-1) + 1)
-        self._pairs[_slots(left, right)] = True
+        begins = ends - np.diff(ends, prepend=-1) + 1
+        self._pairs[_slots(np.delete(codes, ends), np.delete(codes, begins))] = True
 
     def between(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Whether there is a seam between two characters, (P,) bool for (P,) code points each."""

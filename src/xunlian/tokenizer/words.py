@@ -89,10 +89,8 @@ def _contractions(starts: np.ndarray, codes: np.ndarray, letter: np.ndarray) -> 
     quotes = np.flatnonzero((codes[:-1] == ord("'")) & starts[:-1] & letter[1:])
     first, second = codes[quotes + 1].astype(np.int64), codes[quotes + 2].astype(np.int64)
     short = np.isin(first | 32, [*b"stmd"]) | (first == _LONG_S)
-    long = np.isin(((first | 32) << 8) | (second | 32), [*map(_pair, (b"re", b"ve", b"ll"))])
+    long = np.isin(
+        (first | 32) << 32 | second | 32, [a << 32 | b for a, b in (b"re", b"ve", b"ll")]
+    )
     ends = np.concatenate((quotes[short] + 2, quotes[long] + 3))
     starts[ends[letter[ends]]] = True
-
-
-def _pair(letters: bytes) -> int:
-    return letters[0] << 8 | letters[1]
