@@ -7,6 +7,7 @@ line end or before a combining mark; the readers cut so.
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -57,6 +58,34 @@ def clean(text: str, changes: Counter[str]) -> str:
     return text
 
 
+def clean_all(texts: Sequence[str], changes: Counter[str]) -> list[str]:
+    """What `clean` makes of each text: most have nothing to change, which one look at all tells."""
+    result = list(texts)
+    suspects = np.flatnonzero(_may_change()[_codes("\n".join(result))])
+    ends = np.cumsum([len(text) + 1 for text in result])
+    for i in np.unique(np.searchsorted(ends, suspects, "right")).tolist():
+        result[i] = clean(result[i], changes)
+    return result
+
+
+@cache
+def _may_change() -> np.ndarray:
+    """(0x110000,) bool: the characters for which `clean` has to look at a text."""
+    table = np.ones(0x110000, bool)
+    plane = "".join(map(chr, range(0x10000)))
+    table[:0x10000] = False
+    for pattern in (_CONTROL, _PERHAPS_NOT_NFC):
+        table[[found.start() for found in pattern.finditer(plane)]] = True
+    return table
+
+
+def _codes(text: str) -> np.ndarray:
+    """The code points of a text, (C,) uint8 or uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
 def is_blank(text: str) -> bool:
     """Whether nothing visible is left after cleaning."""
     return not text.strip(_BLANK)
@@ -64,11 +93,7 @@ def is_blank(text: str) -> bool:
 
 def count_words(text: str) -> int:
     """Words between spaces, and each Han or Kana character as one (full-width marks as none)."""
-    if text.isascii():
-        codes = np.frombuffer(text.encode(), np.uint8)
-    else:
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    kinds = _kinds()[codes]
+    kinds = _kinds()[_codes(text)]
     inside = kinds == _IN_WORD
     begins = np.count_nonzero(inside[1:] & ~inside[:-1]) + np.count_nonzero(inside[:1])
     return int(begins + np.count_nonzero(kinds == _HAN))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xunlian.corpus.clean import clean, count_words
+from xunlian.corpus.clean import clean_all, count_words
 from xunlian.tokenizer.bulk import bulk_encoder
 from xunlian.tokenizer.sides import Sides
 
@@ -50,7 +50,7 @@ def encode(
     for split in sorted({item.split for item in batch}):
         tokenizer = tokenizers.of(split.partition(".")[2])
         items = [item for item in batch if item.split == split]
-        texts = [clean(item.text, changes) for item in items]
+        texts = clean_all([item.text for item in items], changes)
         ids, sizes = bulk_encoder(tokenizer)(texts)
         last = np.array([item.last for item in items], bool)
         tokens = np.insert(ids, np.cumsum(sizes)[last], tokenizer.end_id)
