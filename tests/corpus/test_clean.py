@@ -1,9 +1,11 @@
+import random
+import re
 import unicodedata
 from collections import Counter
 
 import pytest
 
-from xunlian.corpus.clean import clean, count_han, count_words, is_blank
+from xunlian.corpus.clean import clean, clean_all, count_han, count_words, is_blank
 
 
 def test_cleaning_changes_only_line_ends_controls_and_normal_form() -> None:
@@ -56,3 +58,34 @@ def test_words_are_those_between_spaces_and_each_han_character(
 ) -> None:
     assert count_words(text) == words
     assert count_han(text) == han
+
+
+def random_texts(seed: int, count: int) -> list[str]:
+    source = random.Random(seed)
+    signs = [
+        *" \n\r\tab中，。é😀\u0301\x00\x1c\ufeff\x85\u3000\u1100\u1161\u212bアｱ",
+        "common text 文字 ",
+    ]
+    signs += map(chr, range(0x250, 0x3000, 97))
+    return ["".join(source.choices(signs, k=source.randrange(12))) for _ in range(count)]
+
+
+def test_texts_are_cleaned_together_as_each_alone() -> None:
+    for seed in range(60):
+        texts = random_texts(seed, seed % 7)
+        together, alone = Counter[str](), Counter[str]()
+        assert clean_all(texts, together) == [clean(text, alone) for text in texts]
+        assert together == alone
+
+
+def test_every_character_that_is_cleaned_is_looked_at() -> None:
+    codes = [*range(0xD800), *range(0xE000, 0x11000), *range(0x1D150, 0x1D1C0)]
+    texts = [text for code in codes for text in (f"a{chr(code)}b", "", chr(code))]
+    assert clean_all(texts, Counter()) == [clean(text, Counter()) for text in texts]
+
+
+def test_words_are_counted_as_splitting_counts_them() -> None:
+    for text in random_texts(1, 3000):
+        rest = re.sub("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]", " ", text)
+        words = re.sub("[\u3000-\u303f\uff00-\uffef]", " ", rest).split()
+        assert count_words(text) == len(words) + count_han(text)

@@ -7,6 +7,10 @@ line end or before a combining mark; the readers cut so.
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
 
 # All of category Cc but line feed and tab, and the byte order mark.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
@@ -54,6 +58,34 @@ def clean(text: str, changes: Counter[str]) -> str:
     return text
 
 
+def clean_all(texts: Sequence[str], changes: Counter[str]) -> list[str]:
+    """What `clean` makes of each text: most have nothing to change, which one look at all tells."""
+    result = list(texts)
+    suspects = np.flatnonzero(_may_change()[_codes("\n".join(result))])
+    ends = np.cumsum([len(text) + 1 for text in result])
+    for i in np.unique(np.searchsorted(ends, suspects, "right")).tolist():
+        result[i] = clean(result[i], changes)
+    return result
+
+
+@cache
+def _may_change() -> np.ndarray:
+    """(0x110000,) bool: the characters for which `clean` has to look at a text."""
+    table = np.ones(0x110000, bool)
+    plane = "".join(map(chr, range(0x10000)))
+    table[:0x10000] = False
+    for pattern in (_CONTROL, _PERHAPS_NOT_NFC):
+        table[[found.start() for found in pattern.finditer(plane)]] = True
+    return table
+
+
+def _codes(text: str) -> np.ndarray:
+    """The code points of a text, (C,) uint8 or uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
 def is_blank(text: str) -> bool:
     """Whether nothing visible is left after cleaning."""
     return not text.strip(_BLANK)
@@ -61,10 +93,25 @@ def is_blank(text: str) -> bool:
 
 def count_words(text: str) -> int:
     """Words between spaces, and each Han or Kana character as one (full-width marks as none)."""
-    if text.isascii():
-        return len(text.split())
-    rest, runs = _HAN_RUN.subn(" ", text)
-    return len(text) - len(rest) + runs + len(_WIDE_MARKS.sub(" ", rest).split())
+    kinds = _kinds()[_codes(text)]
+    inside = kinds == _IN_WORD
+    begins = np.count_nonzero(inside[1:] & ~inside[:-1]) + np.count_nonzero(inside[:1])
+    return int(begins + np.count_nonzero(kinds == _HAN))
+
+
+_IN_WORD, _HAN, _GAP = range(3)
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """(0x110000,) uint8: what each code point is to the counting of words."""
+    table = np.full(0x110000, _IN_WORD, np.uint8)
+    plane = "".join(map(chr, range(0x10000)))
+    for pattern, kind in ((r"\s", _GAP), (_WIDE_MARKS, _GAP), (_HAN_RUN, _HAN)):
+        for run in re.finditer(pattern, plane):
+            table[run.start() : run.end()] = kind
+    table[0x20000:0x40000] = _HAN
+    return table
 
 
 def count_han(text: str) -> int:

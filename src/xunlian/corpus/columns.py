@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xunlian.corpus.pieces import Piece
 from xunlian.errors import InputError
@@ -92,21 +93,31 @@ class ColumnWriter:
         self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
 
 
-def read_columns(work: Path, stage: str, chunk: str) -> Iterator[Columns]:
-    """The batches of one stage's file."""
-    with pa.OSFile(str(data_path(work, stage, chunk))) as file, pa.ipc.open_stream(file) as reader:
-        for batch in reader:
-            yield batch.to_pydict()
-
-
 def read_rows(work: Path, stages: Sequence[str], chunk: str) -> Iterator[Columns]:
     """Batches as the last of `stages` left them: the columns of `READ`, `text` None where dropped,
     and whatever else the stages noted. The first of `stages` is 'read'."""
-    for read, *changes in zip(*(read_columns(work, stage, chunk) for stage in stages), strict=True):
-        rows = read
+    for read, *changes in zip(*(_batches(work, stage, chunk) for stage in stages), strict=True):
+        rows = dict(zip(read.schema.names, read.columns, strict=True))
         for change in changes:
-            rows = apply(rows, change)
-        yield rows
+            rows |= dict(zip(change.schema.names, change.columns, strict=True))
+        # Only the texts that are left are made strings of Python, and once.
+        rows["text"] = read["text"]
+        for change in changes:
+            rows["text"] = _changed(rows["text"], change["text"], change["dropped"])
+        rows.pop("dropped", None)
+        yield {name: column.to_pylist() for name, column in rows.items()}
+
+
+def _changed(old: pa.Array, new: pa.Array, dropped: pa.Array) -> pa.Array:
+    texts = old if new.null_count == len(new) else pc.coalesce(new, old)
+    if dropped.null_count == len(dropped):
+        return texts
+    return pc.if_else(dropped.is_null(), texts, pa.scalar(None, texts.type))
+
+
+def _batches(work: Path, stage: str, chunk: str) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(data_path(work, stage, chunk))) as file, pa.ipc.open_stream(file) as reader:
+        yield from reader
 
 
 def apply(rows: Columns, change: Columns) -> Columns:

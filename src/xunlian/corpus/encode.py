@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xunlian.corpus.clean import clean, count_words
+from xunlian.corpus.clean import clean_all, count_words
+from xunlian.tokenizer.bulk import bulk_encoder
 from xunlian.tokenizer.sides import Sides
 
 _BATCH_CHARACTERS = 500_000  # what a worker gets at once
@@ -49,26 +50,23 @@ def encode(
     for split in sorted({item.split for item in batch}):
         tokenizer = tokenizers.of(split.partition(".")[2])
         items = [item for item in batch if item.split == split]
-        texts = [clean(item.text, changes) for item in items]
-        sequences = tokenizer.encode_batch(texts)
-        tokens: list[int] = []
-        lengths = np.empty(len(items), np.int32)
-        for i, (item, ids) in enumerate(zip(items, sequences, strict=True)):
-            tokens += ids
-            if item.last:
-                tokens.append(tokenizer.end_id)
-            lengths[i] = len(ids) + item.last
+        texts = clean_all([item.text for item in items], changes)
+        ids, sizes = bulk_encoder(tokenizer)(texts)
+        last = np.array([item.last for item in items], bool)
+        tokens = np.insert(ids, np.cumsum(sizes)[last], tokenizer.end_id)
+        joined = "\n".join(texts)
+        breaks = len(texts) - 1
         counts = {
             "documents": sum(item.first for item in items),
             "tokens": len(tokens),
-            "bytes": sum(len(text.encode()) for text in texts),
-            "characters": sum(map(len, texts)),
-            "words": sum(map(count_words, texts)),
+            "bytes": len(joined.encode()) - breaks,
+            "characters": len(joined) - breaks,
+            "words": count_words(joined),
         }
         parts[split] = Encoded(
-            np.array(tokens, dtype=dtype),
-            lengths,
-            np.array([item.first for item in items], dtype=bool),
+            tokens.astype(dtype),
+            (sizes + last).astype(np.int32),
+            np.array([item.first for item in items], bool),
             counts,
         )
     return parts, changes

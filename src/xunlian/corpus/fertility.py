@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xunlian.corpus.clean import count_han
+from xunlian.tokenizer.bulk import bulk_encoder
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 FERTILITY_BYTES = 1_000_000  # of text, enough for three digits
@@ -48,12 +49,7 @@ def _by_script(texts: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _tokens(lines: list[str], tokenizer: Tokenizer) -> int:
-    step = 2000
-    return sum(
-        len(ids)
-        for first in range(0, len(lines), step)
-        for ids in tokenizer.encode_batch(lines[first : first + step])
-    )
+    return int(bulk_encoder(tokenizer)(lines)[1].sum())
 
 
 def _ratio(tokens: int, units: int) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from xunlian.corpus.clean import clean, is_blank
+from xunlian.corpus.clean import clean_all, is_blank
 from xunlian.corpus.columns import Columns
 from xunlian.corpus.line import Outcome, Stage
 from xunlian.corpus.reading.sources import find_sources
@@ -78,10 +78,10 @@ def _clean(corpus: CorpusSettings) -> Function:
 
     def run(rows: Columns) -> Outcome:
         changes: Counter[str] = Counter()
-        if cleaner:  # which does what `clean` does, too, but behind the repair of mojibake
+        if cleaner:  # which does what `clean_all` does, too, but behind the repair of mojibake
             texts, changes = cleaner(rows["text"])
         else:
-            texts = [clean(text, changes) for text in rows["text"]]
+            texts = clean_all(rows["text"], changes)
         blank: Sequence[str | None] = ["blank" if is_blank(text) else None for text in texts]
         return Outcome(texts, blank if cleaner else [None] * len(texts), {}, changes)
 

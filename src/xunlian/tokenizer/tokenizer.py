@@ -55,12 +55,12 @@ class Tokenizer:
         chat_template: its Jinja, if there is one.
     """
 
-    backend: tokenizers.Tokenizer
+    backend: tokenizers.Tokenizer = field(compare=False)
     vocab_size: int
     end_id: int
     fingerprint: str
     pad_id: int | None = None
-    names: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, Any] = field(default_factory=dict, compare=False)
     chat_template: str | None = None
 
     @property

@@ -92,11 +92,7 @@ def fold(texts: Sequence[str]) -> Folded:
 def tokenize(folded: Folded) -> Tokens:
     """The hash of each token, in order."""
     characters, ends = folded
-    is_word = (characters & WORD) != 0
-    alone = (characters & ALONE) != 0
-    begins = is_word.copy()
-    begins[1:] &= ~is_word[:-1] | alone[1:] | alone[:-1]
-    starts = np.flatnonzero(begins)
+    is_word, starts = _starts(characters)
     if not len(starts):
         return Tokens(np.zeros(0, np.uint64), np.zeros(len(ends), np.int64))
     powers, inverses = _powers(len(characters))
@@ -104,6 +100,20 @@ def tokenize(folded: Folded) -> Tokens:
     values = np.where(is_word, characters, np.uint32(0)) * powers[: len(characters)]
     hashes = mix(np.add.reduceat(values, starts) * inverses[starts])
     return Tokens(hashes, np.diff(np.searchsorted(starts, ends), prepend=0))
+
+
+def count_tokens(folded: Folded) -> np.ndarray:
+    """(D,) int64: tokens of each text."""
+    return np.diff(np.searchsorted(_starts(folded.characters)[1], folded.ends), prepend=0)
+
+
+def _starts(characters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((C,) whether it is part of a token; where tokens begin)."""
+    is_word = (characters & WORD) != 0
+    alone = (characters & ALONE) != 0
+    begins = is_word.copy()
+    begins[1:] &= ~is_word[:-1] | alone[1:] | alone[:-1]
+    return is_word, np.flatnonzero(begins)
 
 
 def ngrams(tokens: Tokens, n: int, whole: bool = True) -> Tokens:

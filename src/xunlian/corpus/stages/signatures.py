@@ -20,6 +20,7 @@ from xunlian.corpus.stages.exact import Paragraphs, exact_hashes
 from xunlian.corpus.stages.ngrams import (
     Folded,
     blocks,
+    count_tokens,
     fold,
     mix,
     ngrams,
@@ -134,9 +135,10 @@ def similarities(
 
 def _sign(texts: Sequence[str], shape: Bands, paragraph_length: int) -> Signatures:
     folded = fold(texts) if texts else Folded(np.zeros(0, np.uint32), np.zeros(0, np.int64))
-    tokens = tokenize(folded)
     exact, paragraphs = exact_hashes(folded, paragraph_length)
     if shape.bands and len(texts):
+        tokens = tokenize(folded)
+        counts = tokens.counts
         grams = ngrams(tokens, TOKENS)
         keys = np.repeat(np.arange(len(texts), dtype=np.uint64) << _BITS, grams.counts)
         keys |= grams.hashes >> _BITS
@@ -148,10 +150,10 @@ def _sign(texts: Sequence[str], shape: Bands, paragraph_length: int) -> Signatur
         sketches = keys[rank < SKETCH].astype(np.uint32)
         sketch_sizes = np.minimum(sizes, SKETCH).astype(np.uint32)
     else:
+        counts = count_tokens(folded)
         bands = np.zeros((len(texts), shape.bands), np.uint64)
         sketches, sketch_sizes = np.zeros(0, np.uint32), np.zeros(len(texts), np.uint32)
-    counts = tokens.counts.astype(np.uint32)
-    return Signatures(exact, counts, bands, sketch_sizes, sketches, paragraphs)
+    return Signatures(exact, counts.astype(np.uint32), bands, sketch_sizes, sketches, paragraphs)
 
 
 def _minhash(keys: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -128,7 +128,9 @@ def kept_texts(table: Table, lines: Lines) -> list[str]:
             (starts[here][stay] - at).tolist(), (ends[here][stay] - at).tolist(), strict=True
         )
         joined = "\n".join([text[start:end] for start, end in pairs])
-        result[document] = re.sub(r"\n{3,}", "\n\n", joined).strip("\n")
+        if "\n\n\n" in joined:
+            joined = re.sub(r"\n{3,}", "\n\n", joined)
+        result[document] = joined.strip("\n")
     return result
 
 

@@ -130,7 +130,7 @@ class Runs:
     again: NDArray[np.int64]
     """(A,) words at which one begins that stood in the document before."""
     places: Flags
-    """(W,) whether one begins at a word."""
+    """(W + 1,) whether one begins at a word."""
 
 
 class Grams:
@@ -147,8 +147,8 @@ class Grams:
         self._ends = np.concatenate([[0], np.cumsum(self.lengths)])
         self._documents = self.words.documents
         self._found: dict[int, Runs] = {}
-        self._sequences: dict[int, U64] = {1: self.hashes}
-        """Hashes of n words in a row from each word on, where both shorter ones come again."""
+        self._candidates: dict[int, tuple[NDArray[np.int64], U64]] = {}
+        """Words from which the n-gram may come again, as both shorter ones in it do; its hashes."""
 
     def runs(self, n: int) -> Runs:
         """The n-grams, n >= 2, that come again."""
@@ -157,25 +157,26 @@ class Grams:
         return self._found[n]
 
     def _search(self, n: int) -> Runs:
-        size = max(len(self.hashes) - n + 1, 0)
         if n == 2:
-            at = np.flatnonzero(self._documents[:size] == self._documents[1:])
+            hashes = _longer(self.hashes[:-1], self.hashes[1:])
+            keys = _keys(hashes, self._documents[:-1])
+            within = self._documents[:-1] == self._documents[1:]
+            at = np.flatnonzero(_perhaps_repeated(mix(keys)) & within)
+            hashes, keys = hashes[at], keys[at]
         else:
             shorter = self.runs(n - 1).places
-            at = np.flatnonzero(shorter[:size] & shorter[1 : size + 1])
-        hashes = _longer(self._sequences[n - 1][at], self.hashes[at + n - 1])
-        keys = _keys(hashes, self._documents[at])
-        if n == 2:
-            likely = _perhaps_repeated(mix(keys))
-            at, keys, hashes = at[likely], keys[likely], hashes[likely]
-        self._sequences[n] = np.zeros(len(self.hashes), np.uint64)
-        self._sequences[n][at] = hashes
+            at, hashes = self._candidates[n - 1]
+            chosen = shorter[at] & shorter[at + 1]
+            at = at[chosen]
+            hashes = _longer(hashes[chosen], self.hashes[at + n - 1])
+            keys = _keys(hashes, self._documents[at])
+        self._candidates[n] = at, hashes
         order, first = _runs(keys)
         counts = np.diff(first, append=len(order))
         earliest = np.minimum.reduceat(order, first) if len(first) else first
         many = counts > 1
         firsts = at[earliest[many]]
-        places = np.zeros(len(self.hashes), bool)
+        places = np.zeros(len(self.hashes) + 1, bool)  # one more: a last word has none behind it
         places[at[order[np.repeat(many, counts)]]] = True
         again = places.copy()
         again[firsts] = False

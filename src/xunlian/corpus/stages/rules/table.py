@@ -48,8 +48,12 @@ class Spans:
 
     def total(self, values: Numbers) -> Numbers:
         """(D,) sums of `values`, (K,), over each document's stretches."""
-        sums = np.concatenate([[0], np.cumsum(values)])
-        return sums[self.bounds[1:]] - sums[self.bounds[:-1]]
+        some = self.bounds[1:] > self.bounds[:-1]  # an empty stretch of an array has no sum there
+        kind = np.result_type(values, np.int64)
+        result = np.zeros(len(some), kind)
+        if len(values):
+            result[some] = np.add.reduceat(values, self.bounds[:-1][some], dtype=kind)
+        return result
 
     def select(self, keep: NDArray[np.bool_]) -> "Spans":
         """The stretches where `keep`, (K,), is set."""
