@@ -93,6 +93,12 @@ class ColumnWriter:
         self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
 
 
+def read_columns(work: Path, stage: str, chunk: str) -> Iterator[Columns]:
+    """The batches of one stage's file."""
+    for batch in _batches(work, stage, chunk):
+        yield batch.to_pydict()
+
+
 def read_rows(work: Path, stages: Sequence[str], chunk: str) -> Iterator[Columns]:
     """Batches as the last of `stages` left them: the columns of `READ`, `text` None where dropped,
     and whatever else the stages noted. The first of `stages` is 'read'."""
