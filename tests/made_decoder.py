@@ -30,6 +30,11 @@ CONFIGS = {
     "speedrun": replace(_QWEN3, architecture="speedrun", depth=3, kv_heads=2),
 }
 PORTABLE = [name for name in CONFIGS if name != "speedrun"]
+EXPORTED = {name: CONFIGS[name] for name in PORTABLE} | {
+    "llama 3.1": replace(
+        CONFIGS["llama"], kv_heads=2, rope_scaling=RopeScaling("llama3", 8.0, original_context=16)
+    )
+}
 
 
 def randomized(config, seed=7):

@@ -8,14 +8,15 @@ import pytest
 import tokenizers as hf_tokenizers
 import torch
 from conftest import SAMPLES
-from made_decoder import CONFIGS, PORTABLE, randomized
+from made_decoder import EXPORTED, randomized
 from safetensors.numpy import load_file
 
 from xunlian.errors import InputError
-from xunlian.interop.gguf_model import TYPES, read_gguf, write_gguf
+from xunlian.interop.gguf_model import ARCHITECTURES, TYPES, read_gguf, write_gguf
 from xunlian.interop.gguf_tokenizer import tokenizer_fields
 from xunlian.interop.huggingface import write_config, write_weights
-from xunlian.tokenizer.tokenizer import load_tokenizer
+from xunlian.tokenizer.chat import make_chat
+from xunlian.tokenizer.tokenizer import load_tokenizer, wrap
 from xunlian.tokenizer.train import train_tokenizer
 
 gguf = pytest.importorskip("gguf", reason='needs pip install "xunlian[gguf]"')
@@ -70,7 +71,7 @@ def tokenizers():
 
 def make(folder, name, tokenizer, **changes):
     """A Hugging Face folder of a random decoder that `tokenizer` belongs to."""
-    config = replace(CONFIGS[name], vocab_size=tokenizer.vocab_size, **changes)
+    config = replace(EXPORTED[name], vocab_size=tokenizer.vocab_size, **changes)
     model = randomized(config)
     write_config(folder, config, tokenizer.end_id)
     write_weights(folder / "model.safetensors", model)
@@ -100,6 +101,7 @@ def test_the_fields_say_all_of_the_shape_and_the_special_tokens(tmp_path, tokeni
     tokenizer = tokenizers["bpe"]
     model = make(tmp_path, "qwen3 grouped", tokenizer, rope_theta=5000.0)
     (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}\n")
+    tokenizer = load_tokenizer(tmp_path)
     write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "grouped", "q8_0")
     found = fields_of(tmp_path / "m.gguf")
     assert found["general.architecture"] == "qwen3" and found["general.name"] == "grouped"
@@ -114,6 +116,7 @@ def test_the_fields_say_all_of_the_shape_and_the_special_tokens(tmp_path, tokeni
         "qwen3.attention.key_length": 16,
         "qwen3.attention.value_length": 16,
         "qwen3.attention.layer_norm_rms_epsilon": pytest.approx(1e-6),
+        "qwen3.rope.dimension_count": 16,
         "qwen3.rope.freq_base": 5000.0,
     }
     assert found["tokenizer.ggml.model"] == "gpt2" and found["tokenizer.ggml.pre"] == "qwen2"
@@ -129,13 +132,18 @@ def test_the_fields_say_all_of_the_shape_and_the_special_tokens(tmp_path, tokeni
     assert found["tokenizer.chat_template"] == "{{ messages[0].content }}\n"
 
 
-@pytest.mark.parametrize("name", PORTABLE)
+@pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("type_", TYPES)
 def test_weights_come_back_as_near_as_their_type_keeps_them(tmp_path, tokenizers, name, type_):
-    model = make(tmp_path, name, tokenizers["byte"], mlp_width=96)
+    model = make(tmp_path, name, tokenizers["byte"], mlp_width=96, head_width=12)
     write_gguf(tmp_path / "m.gguf", model, tokenizers["byte"], tmp_path, "m", type_)
     back = read_gguf(tmp_path / "m.gguf")
-    assert replace(back.config, norm_epsilon=0) == replace(model.config, norm_epsilon=0)
+    assert back.config.architecture == ARCHITECTURES[model.config.architecture]
+    same = {"architecture": "", "norm_epsilon": 0, "rope_scaling": None}
+    assert replace(back.config, **same) == replace(model.config, **same)
+    if not model.config.is_gpt2:
+        torch.testing.assert_close(back.cos, model.cos)
+        torch.testing.assert_close(back.sin, model.sin)
     assert back.config.norm_epsilon == pytest.approx(model.config.norm_epsilon)
     rounded = 0
     for key, weight in model.state_dict().items():
@@ -204,6 +212,36 @@ def test_a_start_token_that_the_tokenizer_adds_is_added_by_llama_cpp_too(tokeniz
     assert (plain.add_start, plain.start_id) == (False, tokenizers["byte"].end_id)
 
 
+@pytest.mark.parametrize(
+    "architecture, changes, said",
+    [
+        ("qwen3", {"rope_scaling": EXPORTED["llama 3.1"].rope_scaling}, "of the kind llama3"),
+        ("qwen2 grouped", {}, "4 heads of width 16 in a width of 48"),
+    ],
+)
+def test_what_llama_cpp_has_of_other_architectures_only_is_refused(
+    tmp_path, tokenizers, architecture, changes, said
+):
+    model = make(tmp_path, architecture, tokenizers["byte"], **changes)
+    with pytest.raises(InputError, match=f"{said}, which llama.cpp does not have. Export it to"):
+        write_gguf(tmp_path / "m.gguf", model, tokenizers["byte"], tmp_path, "m", "f16")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+@pytest.mark.parametrize("end", ["<|endoftext|>", "<|im_end|>"])
+def test_a_token_that_ends_answers_only_is_named(tmp_path, tokenizers, end):
+    made, _ = make_chat(tokenizers["byte"], "chatml")
+    tokenizer = wrap(made.tokenizer.backend, end, chat_template=made.template.source)
+    model = make(tmp_path, "llama", tokenizer)
+    write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "m", "f16")
+    found = fields_of(tmp_path / "m.gguf")
+    assert found["tokenizer.chat_template"] == made.template.source
+    turn_end = tokenizer.backend.token_to_id("<|im_end|>")
+    named = None if end == "<|im_end|>" else turn_end
+    assert found.get("tokenizer.ggml.eot_token_id") == named
+    assert found["tokenizer.ggml.eos_token_id"] == tokenizer.end_id
+
+
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
 def test_tokenizers_that_llama_cpp_lacks_are_refused(tmp_path, tokenizers, kind):
     model = make(tmp_path, "qwen3", tokenizers[kind])
@@ -220,12 +258,13 @@ def test_a_split_pattern_that_llama_cpp_lacks_is_refused(tmp_path, tokenizers):
         write_gguf(tmp_path / "m.gguf", model, load_tokenizer(tmp_path), tmp_path, "m", "f16")
 
 
-@pytest.mark.parametrize("name", PORTABLE)
+@pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("kind", ["bpe", "byte", "char"])
 def test_llama_cpp_reads_the_same_tokens_and_writes_the_same_text(tmp_path, tokenizers, name, kind):
     llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python (a source build)")
     tokenizer = tokenizers[kind]
-    model = make(tmp_path, name, tokenizer)
+    heads = {"head_width": 12} if name.startswith("qwen2") else {}
+    model = make(tmp_path, name, tokenizer, **heads)
     write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "m", "f32")
     llama = llama_cpp.Llama(
         str(tmp_path / "m.gguf"), n_ctx=24, logits_all=True, verbose=False, n_threads=1,

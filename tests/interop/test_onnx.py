@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from made_decoder import CONFIGS, PORTABLE, randomized
+from made_decoder import EXPORTED, randomized
 from made_pairs import CONFIGS as PAIRS
 from made_pairs import END, START, some_sources
 from made_pairs import randomized as randomized_pair
@@ -32,9 +32,9 @@ def empty(session, batch, part="past_key_values"):
     }
 
 
-@pytest.fixture(scope="module", params=PORTABLE)
+@pytest.fixture(scope="module", params=EXPORTED)
 def decoder(request, tmp_path_factory):
-    model = randomized(CONFIGS[request.param])
+    model = randomized(EXPORTED[request.param])
     file = tmp_path_factory.mktemp("onnx") / "model.onnx"
     write_decoder(file, model)
     onnx.checker.check_model(str(file))

@@ -19,10 +19,11 @@ TYPES = {
     "onnx": ("float32",),
 }
 # Which of our networks each can hold.
+_DECODERS = ("qwen3", "qwen2", "llama", "mistral", "gpt2")
 KINDS = {
-    "gguf": ("qwen3", "gpt2"),
-    "ctranslate2": ("qwen3", "gpt2", "pegasus", "marian"),
-    "onnx": ("qwen3", "gpt2", "pegasus", "marian"),
+    "gguf": _DECODERS,
+    "ctranslate2": (*_DECODERS, "pegasus", "marian"),
+    "onnx": (*_DECODERS, "pegasus", "marian"),
 }
 SHEET = "export.json"
 """In an exported folder: what it is, and what the check found."""
@@ -196,11 +197,14 @@ def _note(run: str | Path, loaded: "Loaded", to: str) -> str:
     from xunlian.runs.load import is_run
 
     prompts = open_run(run).recipe.prompts if is_run(run) else ()
-
+    names = loaded.tokenizer.tokens(loaded.model.config.vocab_size)
+    pairs = loaded.start_id is not None
+    # The names of special tokens, written in a text, are read as these.
+    starts = [] if pairs else loaded.tokenizer.start_ids
     return note(
         to,
-        pairs=loaded.start_id is not None,
-        prompt=prompts[0] if prompts else "The",
+        pairs=pairs,
+        prompt="".join(names[i] for i in starts) + (prompts[0] if prompts else "The"),
         length=min(64, loaded.model.config.context),
         start_id=loaded.start_id,
         end_id=loaded.tokenizer.end_id,

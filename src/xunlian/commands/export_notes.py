@@ -84,7 +84,9 @@ import ctranslate2, tokenizers
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 generator = ctranslate2.Generator(".", device="cpu")
 tokens = tokenizer.encode({prompt!r}, add_special_tokens=False).tokens
-found = generator.generate_batch([tokens], max_length={new}, sampling_topk=1)
+found = generator.generate_batch(
+    [tokens], max_length={new}, sampling_topk=1, end_token={ends}
+)
 print(tokenizer.decode(found[0].sequences_ids[0]))
 ```
 """

@@ -8,7 +8,6 @@ folders would need Transformers, lets Marian's targets start from zeros, whateve
 has learned, and takes one tokenizer only.
 """
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,9 +49,10 @@ def write_ctranslate2(
         spec.register_source_vocabulary(source.tokens(rows))
         spec.register_target_vocabulary(tokenizers.target.tokens(rows))
         spec.config.decoder_start_token = source.backend.id_to_token(start_id)
-    # Documents follow each other, so the token that ends one also starts the next. CTranslate2
-    # cannot do without the name of an unknown token, and a byte-level vocabulary has none.
-    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = source.end_token
+    spec.config.bos_token = source.backend.id_to_token(source.before_id)
+    # CTranslate2 cannot do without the name of an unknown token, and a byte-level vocabulary has
+    # none.
+    spec.config.eos_token = spec.config.unk_token = source.end_token
     if source.backend.token_to_id(UNKNOWN) is not None:
         spec.config.unk_token = UNKNOWN
     spec.config.layer_norm_epsilon = model.config.norm_epsilon
@@ -63,6 +63,7 @@ def write_ctranslate2(
 
 def _decoder(model: Decoder) -> Any:
     specs, config = need("ctranslate2.specs", "ctranslate2"), model.config
+    factors = config.rope_factors
     if config.is_gpt2:
         spec = specs.TransformerDecoderModelSpec.from_config(
             config.depth, config.heads, activation=specs.Activation.GELUTanh
@@ -74,9 +75,11 @@ def _decoder(model: Decoder) -> Any:
             activation=specs.Activation.SWISH,
             ffn_glu=True,
             rms_norm=True,
-            qk_norm=True,
+            qk_norm=config.qk_norm,
             rotary_dim=config.head_width,
             rotary_interleave=False,
+            # Su divides each angle by a factor of its own, so it stands for every kind of ours.
+            rotary_scaling_type=None if factors is None else specs.RotaryScalingType.Su,
             rotary_base=config.rope_theta,
             num_heads_kv=None if config.kv_heads == config.heads else config.kv_heads,
             head_dim=config.head_width,
@@ -92,7 +95,10 @@ def _decoder(model: Decoder) -> Any:
         _norm(attention.layer_norm, block.attention_norm)
         _linear(attention.linear[0], inner.query, inner.key, inner.value)
         _linear(attention.linear[1], inner.output)
-        if not config.is_gpt2:
+        if factors is not None:
+            attention.rotary_scaling_long_factor = _plain(factors)
+            attention.rotary_scaling_short_factor = _plain(factors)
+        if config.qk_norm:
             _norm(attention.q_norm, inner.query_norm)
             _norm(attention.k_norm, inner.key_norm)
         _norm(layer.ffn.layer_norm, block.mlp_norm)
@@ -113,14 +119,16 @@ def _encoder_decoder(model: EncoderDecoder) -> Any:
         (config.depth, config.decoder_depth),
         config.heads,
         pre_norm=config.norms_first,
-        activation=specs.Activation.RELU,
+        activation=specs.Activation[config.activation.upper()],
     )
     for side in (spec.encoder, spec.decoder):
-        side.scale_embeddings = math.sqrt(config.width)
+        side.scale_embeddings = config.embedding_scale
         side.position_encodings.encodings = _plain(model.positions)
     spec.encoder.embeddings[0].weight = _plain(model.embedding.weight)
     spec.decoder.embeddings.weight = _plain(model.embedding.weight)
-    spec.decoder.projection.weight = _plain(model.head_weight)
+    spec.decoder.projection.weight = _plain(model.embedding.weight)
+    if model.head_bias is not None:
+        spec.decoder.projection.bias = _plain(model.head_bias.squeeze(0))
     for layer, block in zip(spec.encoder.layer, model.encoder, strict=True):
         assert isinstance(block, EncoderBlock)
         _pair_block(layer, block)

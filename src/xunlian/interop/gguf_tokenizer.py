@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 
 from xunlian.errors import InputError
-from xunlian.files import read_json
+from xunlian.tokenizer.chat import Chat
 from xunlian.tokenizer.patterns import BYTE_TOKENS, WORDS
+from xunlian.tokenizer.template import template_of
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -31,7 +32,8 @@ _NO_MERGE = "Ā ā"  # bytes 0 and 1: no array may be empty, and no vocabulary h
 
 @dataclass(frozen=True)
 class TokenizerFields:
-    """What goes under `tokenizer.` in a GGUF file. `merges` are BPE's, `scores` SentencePiece's."""
+    """What goes under `tokenizer.` in a GGUF file. `merges` are BPE's, `scores` SentencePiece's,
+    `turn_end_id` ends an answer of a chat."""
 
     model: str
     pre: str
@@ -42,7 +44,7 @@ class TokenizerFields:
     start_id: int
     add_start: bool
     add_end: bool
-    chat_template: str | None
+    turn_end_id: int | None
 
 
 def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> TokenizerFields:
@@ -61,6 +63,7 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
     marked = tokenizer.backend.encode("a", add_special_tokens=True).ids
     plain = tokenizer.encode("a")
     place = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
+    template = template_of(tokenizer, str(folder))
     pre, merges, scores = "default", None, None
     if whole:
         tokens, kinds = _as_sentencepiece(tokens, kinds)
@@ -78,7 +81,7 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
         start_id=marked[0] if place else tokenizer.end_id,
         add_start=place > 0,
         add_end=place + len(plain) < len(marked),
-        chat_template=_chat_template(folder),
+        turn_end_id=Chat(tokenizer, template).turn_end_id if template else None,
     )
 
 
@@ -130,13 +133,3 @@ def _unknown(kind: str, folder: Path) -> InputError:
         "the patterns of GPT-2, Qwen2 and Llama 3, bytes and characters: train on a corpus made "
         "with --tokenizer bpe, byte or char."
     )
-
-
-def _chat_template(folder: Path) -> str | None:
-    """As Transformers keeps it: in a file of its own, or in tokenizer_config.json."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text("utf-8")
-    settings = folder / "tokenizer_config.json"
-    template = read_json(settings).get("chat_template") if settings.is_file() else None
-    return template if isinstance(template, str) else None

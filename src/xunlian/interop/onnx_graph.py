@@ -8,6 +8,8 @@ Shapes: B batch, L length, N length with the cache, D width, H heads, G heads of
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,9 @@ class Graph:
         return y if layer.bias is None else self.op("Add", y, self.constant(layer.bias))
 
     def norm(self, x: str, norm: nn.Module) -> str:
-        """Over the last axis."""
+        """Over the last axis; the identity is left out."""
+        if isinstance(norm, nn.Identity):
+            return x
         if isinstance(norm, LayerNorm):
             gain, bias = self.constant(norm.weight), self.constant(norm.bias)
             return self.op("LayerNormalization", x, gain, bias, axis=-1, epsilon=norm.eps)
@@ -113,9 +117,13 @@ class Graph:
         root = self.op("Sqrt", self.op("Add", mean, self.constant(norm.epsilon)))
         return self.op("Mul", self.op("Div", x, root), self.constant(norm.weight))
 
-    def head(self, x: str, embedding: str) -> None:
+    def head(self, x: str, embedding: str, bias: Tensor | None = None) -> None:
         """The output `logits` of a head that is the embedding (V, D), stored once."""
-        self.op("MatMul", x, self.op("Transpose", embedding, perm=[1, 0]), output="logits")
+        last = [x, self.op("Transpose", embedding, perm=[1, 0])]
+        if bias is None:
+            self.op("MatMul", *last, output="logits")
+        else:
+            self.op("Add", self.op("MatMul", *last), self.constant(bias), output="logits")
 
     def length(self, x: str, axis: int) -> str:
         """The length of an axis, a number."""
@@ -128,18 +136,34 @@ class Graph:
     def mlp(self, x: str, mlp: nn.Module) -> str:
         """(B, L, D) -> (B, L, D)"""
         if isinstance(mlp, SwiGLU):
-            gate = self.linear(x, mlp.gate)
-            gate = self.op("Mul", gate, self.op("Sigmoid", gate))
+            gate = self._swish(self.linear(x, mlp.gate))
             return self.linear(self.op("Mul", gate, self.linear(x, mlp.up)), mlp.output)
         if isinstance(mlp, MLP):
-            return self.linear(self.op("Relu", self.linear(x, mlp.up)), mlp.output)
+            bends: dict[str, Callable[[str], str]] = {
+                "relu": partial(self.op, "Relu"),
+                "swish": self._swish,
+                "gelu": self._gelu,
+            }
+            return self.linear(bends[mlp.activation](self.linear(x, mlp.up)), mlp.output)
         assert isinstance(mlp, GELUMLP)
-        x = self.linear(x, mlp.up)
+        return self.linear(self._tanh_gelu(self.linear(x, mlp.up)), mlp.output)
+
+    def _swish(self, x: str) -> str:
+        return self.op("Mul", x, self.op("Sigmoid", x))
+
+    def _gelu(self, x: str) -> str:
+        share = self.op("Erf", self.op("Mul", x, self.constant(math.sqrt(0.5))))
+        return self._half_of(x, share)
+
+    def _tanh_gelu(self, x: str) -> str:
         cube = self.op("Mul", self.op("Mul", x, x), self.op("Mul", x, self.constant(0.044715)))
         bent = self.op("Mul", self.op("Add", x, cube), self.constant(math.sqrt(2 / math.pi)))
-        share = self.op("Add", self.op("Tanh", bent), self.constant(1.0))
-        x = self.op("Mul", self.op("Mul", x, self.constant(0.5)), share)
-        return self.linear(x, mlp.output)
+        return self._half_of(x, self.op("Tanh", bent))
+
+    def _half_of(self, x: str, share: str) -> str:
+        """x / 2 (1 + share)"""
+        share = self.op("Add", share, self.constant(1.0))
+        return self.op("Mul", self.op("Mul", x, self.constant(0.5)), share)
 
     # Attention
 

@@ -13,7 +13,6 @@ Shapes: B batch, S source length, L target length, P length of the cache, D widt
 of a head, V vocabulary.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -95,7 +94,7 @@ def _write_decoder(file: Path, model: EncoderDecoder) -> None:
         x = _add(graph, x, block, block.mlp_norm, partial(graph.mlp, mlp=block.mlp))
     if config.norms_first:
         x = graph.norm(x, model.decoder_norm)
-    graph.head(x, embedding)
+    graph.head(x, embedding, model.head_bias)
     inputs: list[Port] = [
         ("input_ids", ["batch", "length"]),
         ("encoder_attention_mask", ["batch", "source_length"]),
@@ -118,7 +117,7 @@ def _caches(model: EncoderDecoder, kind: str) -> list[str]:
 
 def _embed(graph: Graph, model: EncoderDecoder, embedding: str, start: str, stop: str) -> str:
     """The tokens `input_ids`, whose positions are `start` to `stop`."""
-    scale = graph.constant(math.sqrt(model.config.width))
+    scale = graph.constant(model.config.embedding_scale)
     x = graph.op("Mul", graph.op("Gather", embedding, "input_ids"), scale)
     places = graph.op("Gather", graph.constant(model.positions), graph.span(start, stop))
     return graph.op("Add", x, places)

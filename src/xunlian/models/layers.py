@@ -169,15 +169,23 @@ class RopeScaling:
         return frequencies_K * (kept_K + (1 - kept_K) / self.factor)
 
 
+def rotary_frequencies(head_width: int, theta: float, scaling: RopeScaling | None = None) -> Tensor:
+    """The angles, in radians, by which each pair turns from one position to the next, fp32
+    (head_width / 2)."""
+    half = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
+    frequencies = theta**-half
+    return frequencies if scaling is None else scaling.slowed(frequencies)
+
+
 def rotary_table(
     context: int, head_width: int, theta: float, scaling: RopeScaling | None = None
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary angles, fp32, each (context, head_width / 2)."""
-    half = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
-    frequencies = theta**-half
-    if scaling is not None:
-        frequencies = scaling.slowed(frequencies)
-    angles = torch.outer(torch.arange(context, dtype=torch.float32), frequencies)
+    return angle_table(context, rotary_frequencies(head_width, theta, scaling))
+
+
+def angle_table(context: int, frequencies_K: Tensor) -> tuple[Tensor, Tensor]:
+    angles = torch.outer(torch.arange(context, dtype=torch.float32), frequencies_K)
     return angles.cos(), angles.sin()
 
 
