@@ -11,6 +11,7 @@ has learned, and takes one tokenizer only.
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from xunlian.corpus.extras import need
 from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.decoder import Block, Decoder
 from xunlian.models.encoder_decoder import DecoderBlock, EncoderBlock, EncoderDecoder
-from xunlian.models.layers import LayerNorm, SwiGLU
+from xunlian.models.layers import LayerNorm, RopeScaling, SwiGLU
 from xunlian.tokenizer.patterns import UNKNOWN
 from xunlian.tokenizer.sides import Sides
 
@@ -63,7 +64,7 @@ def write_ctranslate2(
 
 def _decoder(model: Decoder) -> Any:
     specs, config = need("ctranslate2.specs", "ctranslate2"), model.config
-    factors = config.rope_factors
+    scaling = config.rope_scaling
     if config.is_gpt2:
         spec = specs.TransformerDecoderModelSpec.from_config(
             config.depth, config.heads, activation=specs.Activation.GELUTanh
@@ -78,11 +79,10 @@ def _decoder(model: Decoder) -> Any:
             qk_norm=config.qk_norm,
             rotary_dim=config.head_width,
             rotary_interleave=False,
-            # Su divides each angle by a factor of its own, so it stands for every kind of ours.
-            rotary_scaling_type=None if factors is None else specs.RotaryScalingType.Su,
             rotary_base=config.rope_theta,
             num_heads_kv=None if config.kv_heads == config.heads else config.kv_heads,
             head_dim=config.head_width,
+            **({} if scaling is None else _scaling(scaling)),
         )
     decoder = spec.decoder
     decoder.scale_embeddings = False
@@ -95,9 +95,11 @@ def _decoder(model: Decoder) -> Any:
         _norm(attention.layer_norm, block.attention_norm)
         _linear(attention.linear[0], inner.query, inner.key, inner.value)
         _linear(attention.linear[1], inner.output)
-        if factors is not None:
-            attention.rotary_scaling_long_factor = _plain(factors)
-            attention.rotary_scaling_short_factor = _plain(factors)
+        if scaling is not None and scaling.kind == "llama3":
+            attention.rotary_low_freq_factor = np.float32(scaling.low_turns)
+            attention.rotary_high_freq_factor = np.float32(scaling.high_turns)
+            # The engine reads it, but its specification has no place for it.
+            vars(attention)["rotary_scaling_factor"] = np.float32(scaling.factor)
         if config.qk_norm:
             _norm(attention.q_norm, inner.query_norm)
             _norm(attention.k_norm, inner.key_norm)
@@ -111,6 +113,15 @@ def _decoder(model: Decoder) -> Any:
     _norm(decoder.layer_norm, model.norm)
     decoder.projection.weight = _plain(model.head_weight)
     return spec
+
+
+def _scaling(scaling: RopeScaling) -> dict[str, Any]:
+    specs = need("ctranslate2.specs", "ctranslate2")
+    return {
+        "rotary_scaling_type": specs.RotaryScalingType[scaling.kind.capitalize()],
+        "rotary_scaling_factor": scaling.factor,
+        "original_max_position_embeddings": scaling.original_context,
+    }
 
 
 def _encoder_decoder(model: EncoderDecoder) -> Any:

@@ -50,9 +50,8 @@ def write_gguf(
             positions or heads.
     """
     gguf, config = need("gguf", "gguf"), model.config
-    architecture = ARCHITECTURES[config.architecture]
+    architecture, factors = ARCHITECTURES[config.architecture], _factors(config)
     _check(config, folder)
-    factors = _factors(config)
     writer = gguf.GGUFWriter(file, architecture)
     writer.add_name(name)
     kinds = {"f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0", "f32": "ALL_F32"}
@@ -178,8 +177,10 @@ def _check(config: DecoderConfig, folder: Path) -> None:
 
 def _factors(config: DecoderConfig) -> Tensor | None:
     """(K / 2), where angles are slowed down by more than one factor."""
-    one = config.rope_scaling is None or config.rope_scaling.kind == "linear"
-    return None if one else config.rope_factors
+    if config.rope_scaling is None or config.rope_scaling.kind == "linear":
+        return None
+    plain = rotary_frequencies(config.head_width, config.rope_theta)
+    return plain / config.rope_scaling.slowed(plain)
 
 
 def _is_turned(name: str, config: DecoderConfig) -> bool:

@@ -28,7 +28,6 @@ from xunlian.models.layers import (
     RopeScaling,
     SwiGLU,
     make_norm,
-    rotary_frequencies,
     rotary_table,
 )
 
@@ -56,14 +55,6 @@ class DecoderConfig:
     @property
     def is_gpt2(self) -> bool:
         return self.architecture == "gpt2"
-
-    @property
-    def rope_factors(self) -> Tensor | None:
-        """(K / 2): by how much `rope_scaling` slows each rotary angle down."""
-        if self.rope_scaling is None:
-            return None
-        plain = rotary_frequencies(self.head_width, self.rope_theta)
-        return plain / self.rope_scaling.slowed(plain)
 
     @property
     def qk_norm(self) -> bool:
