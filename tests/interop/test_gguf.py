@@ -180,6 +180,7 @@ def test_rows_without_a_token_have_names_of_their_own_and_are_marked_unused(toke
     "pattern, name",
     [
         (None, "gpt-2"),
+        ("digits", "smollm"),
         (r"\p{N}", "qwen2"),
         (r"\p{N}{1,3}", "llama-bpe"),
     ],
@@ -191,11 +192,92 @@ def test_split_patterns_of_open_models_have_the_names_of_llama_cpp(
     split, to_bytes = content["pre_tokenizer"]["pretokenizers"]
     if pattern is None:  # the library's own, which is GPT-2's
         content["pre_tokenizer"] = to_bytes | {"use_regex": True}
+    elif pattern == "digits":
+        digits = {"type": "Digits", "individual_digits": True}
+        content["pre_tokenizer"]["pretokenizers"] = [digits, to_bytes | {"use_regex": True}]
     else:
         words = split["pattern"]["Regex"]
         split["pattern"]["Regex"] = words.replace(r"|\p{N}|", f"|{pattern}|")
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    assert tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 400).pre == name
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer_fields(tokenizer, tmp_path, 400).pre == name
+    reads_as_llama_cpp(tmp_path, tokenizer)
+
+
+def reads_as_llama_cpp(folder, tokenizer):
+    """llama.cpp, where it is installed, makes of our texts the same tokens, start and all."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="needs llama-cpp-python (a source build)")
+    file = folder / "vocabulary.gguf"
+    config = replace(EXPORTED["llama"], depth=1, vocab_size=tokenizer.vocab_size)
+    write_gguf(file, randomized(config), tokenizer, folder, "m", "f16")
+    llama = llama_cpp.Llama(str(file), n_ctx=24, verbose=False, vocab_only=True)
+    for text in TEXTS:
+        tokens = llama.tokenize(text.encode(), add_bos=True, special=False)
+        assert tokens == [*tokenizer.start_ids, *tokenizer.encode(text)], text
+
+
+def sentencepiece(before, split):
+    """A BPE in the forms in which Transformers keeps SentencePiece's: of Llama 2 and Mistral."""
+    backend = hf_tokenizers.Tokenizer(hf_tokenizers.models.BPE())
+    backend.normalizer = hf_tokenizers.normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = hf_tokenizers.pre_tokenizers.Metaspace()
+    text = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:40_000]
+    trainer = hf_tokenizers.trainers.BpeTrainer(vocab_size=400, show_progress=False)
+    backend.train_from_iterator([text], trainer)
+    model = json.loads(backend.to_str())["model"]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += sorted(model["vocab"], key=model["vocab"].get)
+    made = hf_tokenizers.models.BPE(
+        {name: i for i, name in enumerate(names)},
+        [tuple(pair) for pair in model["merges"]],
+        byte_fallback=True, fuse_unk=True, unk_token="<unk>",
+    )  # fmt: skip
+    backend = hf_tokenizers.Tokenizer(made)
+    spaces = [hf_tokenizers.normalizers.Replace(" ", "▁")]
+    if before:
+        spaces.insert(0, hf_tokenizers.normalizers.Prepend("▁"))
+    if split:
+        scheme = "first" if before else "never"
+        backend.pre_tokenizer = hf_tokenizers.pre_tokenizers.Metaspace("▁", scheme, split=False)
+    else:
+        backend.normalizer = hf_tokenizers.normalizers.Sequence(spaces)
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    backend.post_processor = hf_tokenizers.processors.TemplateProcessing(
+        single=["<s>", "$A"], pair=["<s>", "$A", "$B"], special_tokens=[("<s>", 1)]
+    )
+    return backend
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("split", [True, False])
+def test_the_tokenizers_of_llama_2_and_mistral_are_llama_cpps_own(tmp_path, before, split):
+    sentencepiece(before, split).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path)
+    found = tokenizer_fields(tokenizer, tmp_path, tokenizer.vocab_size)
+    assert (found.model, found.space_first, found.merges) == ("llama", before, None)
+    assert (found.start_id, found.add_start, found.add_end) == (1, True, False)
+    assert found.kinds[3:259] == [gguf.TokenType.BYTE] * 256
+    merges = json.loads(tokenizer.backend.to_str())["model"]["merges"]
+    scores = dict(zip(found.tokens, found.scores, strict=True))
+    ranked = [scores["".join(pair)] for pair in merges]
+    assert ranked == sorted(ranked, reverse=True) and ranked[0] == 0 > scores["<s>"]
+    reads_as_llama_cpp(tmp_path, tokenizer)
+
+
+def test_a_bpe_whose_merges_no_scores_can_order_is_refused(tmp_path):
+    content = json.loads(sentencepiece(True, False).to_str())
+    vocab, merges = content["model"]["vocab"], content["model"]["merges"]
+    other = next(
+        [joined[:cut], joined[cut:]]
+        for first, second in merges
+        for joined in [first + second]
+        for cut in range(1, len(joined))
+        if cut != len(first) and joined[:cut] in vocab and joined[cut:] in vocab
+    )
+    merges.append(other)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="joins a token in several ways"):
+        tokenizer_fields(load_tokenizer(tmp_path), tmp_path, 700)
 
 
 def test_a_start_token_that_the_tokenizer_adds_is_added_by_llama_cpp_too(tokenizers, tmp_path):

@@ -228,7 +228,7 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, folder: Path, rows: int) -
         writer.add_token_merges(fields.merges)
     if fields.scores is not None:
         writer.add_token_scores(fields.scores)
-        writer.add_add_space_prefix(False)
+        writer.add_add_space_prefix(fields.space_first)
     writer.add_bos_token_id(fields.start_id)
     writer.add_eos_token_id(tokenizer.end_id)
     if tokenizer.pad_id is not None:

@@ -1,12 +1,14 @@
 """A tokenizer as llama.cpp reads it: its fields of a GGUF file.
 
 llama.cpp has no tokenizer.json: it has a few tokenizers built in, and a file names one of them. Two
-are ours: `gpt2`, byte-level BPE whose split pattern is named too, and `llama`, SentencePiece's,
-which does what our `char` does when no token is longer than a character.
+are ours: `gpt2`, byte-level BPE whose split pattern is named too, and `llama`, SentencePiece's BPE,
+which does what our `char` does when no token is longer than a character. It joins the pair whose
+token has the highest score, so the rank of a merge becomes a score.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,18 @@ _PATTERNS = {
     WORDS: "qwen2",
     WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|"): "llama-bpe",
 }
+_DIGITS = {"type": "Digits", "individual_digits": True}
 _SPACE = "▁"  # how SentencePiece writes a space
+_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+_FIRST_SPACE = {"type": "Prepend", "prepend": _SPACE}
 _NO_MERGE = "Ā ā"  # bytes 0 and 1: no array may be empty, and no vocabulary has the two joined
 
 
 @dataclass(frozen=True)
 class TokenizerFields:
     """What goes under `tokenizer.` in a GGUF file. `merges` are BPE's, `scores` SentencePiece's,
-    `turn_end_id` ends an answer of a chat."""
+    `space_first` says whether a text gets a space before it; `turn_end_id` ends an answer of a
+    chat."""
 
     model: str
     pre: str
@@ -41,6 +47,7 @@ class TokenizerFields:
     kinds: list[int]
     merges: list[str] | None
     scores: list[float] | None
+    space_first: bool
     start_id: int
     add_start: bool
     add_end: bool
@@ -54,29 +61,32 @@ def tokenizer_fields(tokenizer: Tokenizer, folder: Path, rows: int) -> Tokenizer
         InputError: llama.cpp has no tokenizer that would give the same tokens.
     """
     content = orjson.loads(tokenizer.backend.to_str())
+    if content["model"]["type"] != "BPE":
+        raise _unknown(content["model"]["type"].lower(), folder)
+    space_first = _space_first(content)
     normalizer = (content["normalizer"] or {}).get("type")
     # llama.cpp leaves out NFC, which changes nothing in text that is composed already.
-    if content["model"]["type"] != "BPE" or normalizer not in (None, "NFC"):
-        raise _unknown(content["model"]["type"].lower(), folder)
-    whole = content["model"].get("byte_fallback") and not content["model"]["merges"]
+    if space_first is None and normalizer not in (None, "NFC"):
+        raise _unknown("BPE with a normalizer of its own", folder)
     tokens, kinds = _tokens(tokenizer, rows)
     marked = tokenizer.backend.encode("a", add_special_tokens=True).ids
     plain = tokenizer.encode("a")
     place = next(i for i in range(len(marked)) if marked[i : i + len(plain)] == plain)
     template = template_of(tokenizer, str(folder))
     pre, merges, scores = "default", None, None
-    if whole:
+    if space_first is not None:
+        scores = _scores(content, tokens, folder)
         tokens, kinds = _as_sentencepiece(tokens, kinds)
-        scores = [0.0] * len(tokens)
     else:
         pre, merges = _pattern(content, folder), _merges(content)
     return TokenizerFields(
-        model="llama" if whole else "gpt2",
+        model="gpt2" if space_first is None else "llama",
         pre=pre,
         tokens=tokens,
         kinds=kinds,
         merges=merges,
         scores=scores,
+        space_first=bool(space_first),
         # Ours mark no start: documents follow each other, so the end of one starts the next.
         start_id=marked[0] if place else tokenizer.end_id,
         add_start=place > 0,
@@ -106,9 +116,37 @@ def _as_sentencepiece(tokens: list[str], kinds: list[int]) -> tuple[list[str], l
     return tokens, kinds
 
 
+def _space_first(content: Mapping[str, Any]) -> bool | None:
+    """Of what does as SentencePiece's BPE, whether a text gets a space before it; else None."""
+    if not content["model"].get("byte_fallback"):
+        return None
+    normalizer, splits = content["normalizer"] or {}, content["pre_tokenizer"] or {}
+    steps = normalizer.get("normalizers", [normalizer])
+    if not content["model"]["merges"]:
+        return False if normalizer.get("type") in (None, "NFC") else None
+    if not splits and steps in ([_FIRST_SPACE, _SPACES], [_SPACES]):
+        return _FIRST_SPACE in steps
+    whole = splits.get("type") == "Metaspace" and not splits.get("split", True)
+    if not normalizer and whole and splits["replacement"] == _SPACE:
+        return bool(splits["prepend_scheme"] != "never")
+    return None
+
+
+def _scores(content: Mapping[str, Any], tokens: list[str], folder: Path) -> list[float]:
+    """Of each token: the sooner it is joined, the higher."""
+    joined = [token for token, _ in groupby("".join(_pair(p)) for p in content["model"]["merges"])]
+    ranks = {token: rank for rank, token in enumerate(joined)}
+    if len(ranks) < len(joined):
+        raise _unknown("BPE that joins a token in several ways", folder)
+    return [float(-ranks.get(token, len(ranks))) for token in tokens]
+
+
+def _pair(merge: str | list[str]) -> list[str]:
+    return merge.split(" ") if isinstance(merge, str) else merge
+
+
 def _merges(content: Mapping[str, Any]) -> list[str]:
-    pairs = content["model"]["merges"]
-    return [p if isinstance(p, str) else " ".join(p) for p in pairs] or [_NO_MERGE]
+    return [" ".join(_pair(merge)) for merge in content["model"]["merges"]] or [_NO_MERGE]
 
 
 def _pattern(content: Mapping[str, Any], folder: Path) -> str:
@@ -120,6 +158,8 @@ def _pattern(content: Mapping[str, Any], folder: Path) -> str:
         raise _unknown("BPE that is not byte-level", folder)
     if not splits and (last["use_regex"] or not content["model"]["merges"]):
         return "gpt-2"
+    if splits == [_DIGITS] and last["use_regex"]:
+        return "smollm"
     if len(splits) == 1 and splits[0]["type"] == "Split" and not last["use_regex"]:
         name = _PATTERNS.get(splits[0]["pattern"].get("Regex", ""))
         if name is not None and splits[0]["behavior"] == "Isolated" and not splits[0]["invert"]:
@@ -129,7 +169,6 @@ def _pattern(content: Mapping[str, Any], folder: Path) -> str:
 
 def _unknown(kind: str, folder: Path) -> InputError:
     return InputError(
-        f"llama.cpp has no tokenizer like that of '{folder}' ({kind}). It has byte-level BPE with "
-        "the patterns of GPT-2, Qwen2 and Llama 3, bytes and characters: train on a corpus made "
-        "with --tokenizer bpe, byte or char."
+        f"llama.cpp has no tokenizer like that of '{folder}' ({kind}). Train on a corpus made with "
+        "--tokenizer bpe, byte or char, or export to ctranslate2 or onnx."
     )
