@@ -41,6 +41,7 @@ _BY_WORDS = {
     "behavior": "Isolated",
     "invert": False,
 }
+_MOST_ADDED = 100  # tokens that are looked for in every text, one by one
 _UNUSUAL = (
     "dropout",
     "unk_token",
@@ -66,6 +67,8 @@ def bulk_encoder(tokenizer: Tokenizer) -> BulkEncoder:
     added = [token["content"] for token in content["added_tokens"] if not token["special"]]
     if not content["normalizer"] and not added:
         return encode
+    if len(added) > _MOST_ADDED:
+        return by_library
     normalizer = tokenizer.backend.normalizer
 
     def encode_normalized(texts: Sequence[str]) -> Encoded:
