@@ -223,15 +223,21 @@ def initialize(model: Decoder, generator: torch.Generator) -> None:
     """Draw all weights anew, in a fixed order, from `generator`.
 
     Matrices are normal with variance 1 / inputs; what writes into the residual stream starts at
-    zero, and so does an untied head, so the first loss is log(V).
+    zero, and so does an untied head, so the first loss is log(V). A tied embedding is the head,
+    too: its logits must start small, but not what it gives to the first block, beside which the
+    blocks' first steps would be large. So the last norm starts with a small gain.
     """
     config = model.config
+    std, gain = EMBEDDING_STD, 1.0
+    if config.tied:
+        std, gain = (0.02, 1.0) if config.is_gpt2 else (TIED_EMBEDDING_STD, TIED_GAIN)
     for name, parameter in model.named_parameters():
         if name.endswith(("output.weight", "head.weight", "bias")):
             parameter.zero_()
         elif name.startswith(("embedding", "positions")):
-            # A tied embedding is also the head: its logits must start small.
-            parameter.normal_(0, 0.02 if config.tied else EMBEDDING_STD, generator=generator)
+            parameter.normal_(0, std, generator=generator)
+        elif name == "norm.weight":
+            parameter.fill_(gain)
         elif parameter.ndim == 2:
             parameter.normal_(0, 1 / math.sqrt(parameter.shape[1]), generator=generator)
         else:
@@ -239,3 +245,4 @@ def initialize(model: Decoder, generator: torch.Generator) -> None:
 
 
 EMBEDDING_STD = 0.5
+TIED_EMBEDDING_STD, TIED_GAIN = 0.1, 0.2

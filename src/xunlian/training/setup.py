@@ -18,12 +18,13 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
-from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import Recipe, Training
 from xunlian.runs.adapted import fingerprint
 from xunlian.runs.initial import start_from
 from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
 from xunlian.training import decisions
+from xunlian.training.bigram_start import count_bigrams, start_from_bigrams
 from xunlian.training.networks import build_model
 from xunlian.training.objectives import (
     Objective,
@@ -108,6 +109,9 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         base = fingerprint(model)
         found.append(add_adapter(model, recipe))
         decisions.tell(found[-1], group)
+    if recipe.training.bigram_start:
+        found.append(_start_from_bigrams(model, recipe, corpus, group))
+        decisions.tell(found[-1], group)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
@@ -177,6 +181,18 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
     if training.precision == "fp8":
         decisions.check_fp8(recipe, group.device)
         use_fp8(model.blocks)
+    settings = _optimizer_settings(training, dtype)
+    optimizers = Optimizers(model, settings)
+    return Stepper(
+        loss_of(recipe, model, dtype),
+        optimizers,
+        group,
+        grad_clip=training.grad_clip,
+        micro_rows=decisions.micro_rows(recipe, group),
+    )
+
+
+def _optimizer_settings(training: Training, dtype: torch.dtype) -> OptimizerSettings:
     rates = {
         name: getattr(training, name)
         for name in (
@@ -192,15 +208,20 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         )
     }
     assert training.optimizer
-    optimizers = Optimizers(
-        model, OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
-    )
-    return Stepper(
-        loss_of(recipe, model, dtype),
-        optimizers,
-        group,
-        grad_clip=training.grad_clip,
-        micro_rows=decisions.micro_rows(recipe, group),
+    return OptimizerSettings(kind=training.optimizer, iteration_dtype=dtype, **rates)
+
+
+def _start_from_bigrams(model: Model, recipe: Recipe, corpus: Corpus, group: Group) -> str:
+    """Teach the network the corpus's bigrams. Returns what was done, in words."""
+    assert isinstance(model, Decoder)
+    model.to(group.device)
+    dtype = _compute_type(recipe)
+    settings = _optimizer_settings(recipe.training, dtype)
+    bigrams = count_bigrams(corpus.stream("train"), corpus.vocab_size)
+    loss, seconds = start_from_bigrams(model, bigrams, settings, dtype)
+    return (
+        f"Learned from counts what follows each of {len(bigrams.tokens):,} tokens, in "
+        f"{seconds:.0f} s: a loss of {loss:.2f} on the counts."
     )
 
 
