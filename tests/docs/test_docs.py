@@ -215,7 +215,19 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
     return words[:at], file
 
 
-@pytest.mark.parametrize("document", RUNNING)
+# The commands of these are those of the English ones (a test below holds it), but for few words.
+AGAIN = {
+    f"docs/{name}.zh.md" for name in ("export", "finetune", "lora", "plan", "why-transformers")
+}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(document, marks=pytest.mark.slow) if document in AGAIN else document
+        for document in RUNNING
+    ],
+)
 def test_every_command_and_every_python_block_works(document, desk, capsys):
     if document.startswith("docs/export"):
         for library in ("gguf", "ctranslate2", "onnx", "onnxruntime"):
