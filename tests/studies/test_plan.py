@@ -10,7 +10,7 @@ import xunlian
 from xunlian.cli import main
 from xunlian.errors import InputError
 from xunlian.machine.accelerators import parse_accelerator
-from xunlian.studies import child, scaling
+from xunlian.studies import child, plan, scaling
 from xunlian.studies.plan import advice, plan_for_card
 from xunlian.studies.scaling import extrapolate
 from xunlian.training import decisions
@@ -179,7 +179,8 @@ def test_a_short_training_is_not_forecast(tiny_corpus, capsys):
     assert "short enough to try" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base():
+def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base(monkeypatch):
+    monkeypatch.setattr(plan, "shape_from_folder", lambda recipe: recipe)
     recipe = xunlian.Recipe.model_validate(
         {
             "model": {"size": "124m", "init_from": "base"},

@@ -227,7 +227,7 @@ def test_added_tokens_take_the_rows_that_were_padding(folders, tiny_text, tmp_pa
         ("llama", ["model.tied=true"], "tied = False, the recipe True"),
         ("mistral", ["model.context=64"], "at most 48 tokens"),
         ("gpt2", ["model.context=128"], "at most 64 tokens"),
-        ("llama", ["task=translation"], "holds no pairs"),
+        ("llama", ["task=translation"], "holds text"),
     ],
 )
 def test_a_recipe_that_contradicts_the_folder_is_told(

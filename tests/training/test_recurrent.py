@@ -71,10 +71,12 @@ def test_a_run_that_goes_on_is_bit_identical(tiny_corpus, reversals, tmp_path, p
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_language_model_like_one(tiny_corpus, tmp_path):
     alike(tiny_corpus, tmp_path, [])
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_pairs_like_one(reversals, tmp_path):
     alike(reversals, tmp_path, ["task=translation"])
 

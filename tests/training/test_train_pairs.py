@@ -48,7 +48,9 @@ def train(corpus, out, *settings):
     return xunlian.train(xunlian.Recipe(), [f"corpus.path={corpus}", *PAIRS, *settings], out=out)
 
 
-@pytest.mark.parametrize("architecture", ["pegasus", "marian"])
+@pytest.mark.parametrize(
+    "architecture", ["pegasus", pytest.param("marian", marks=pytest.mark.slow)]
+)
 def test_words_are_learned_backwards(words, tmp_path, architecture):
     corpus, held_out = words
     run = train(
