@@ -216,9 +216,8 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
 
 
 # The commands of these are those of the English ones (a test below holds it), but for few words.
-AGAIN = {
-    f"docs/{name}.zh.md" for name in ("export", "finetune", "lora", "plan", "why-transformers")
-}
+_NAMES = ("export", "finetune", "lora", "plan", "translate", "tutorial", "why-transformers")
+AGAIN = {f"docs/{name}.zh.md" for name in _NAMES}
 
 
 @pytest.mark.parametrize(
