@@ -216,7 +216,17 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
 
 
 # The commands of these are those of the English ones (a test below holds it), but for few words.
-_NAMES = ("export", "finetune", "lora", "plan", "translate", "tutorial", "why-transformers")
+_NAMES = (
+    "chat",
+    "corpus",
+    "export",
+    "finetune",
+    "lora",
+    "plan",
+    "translate",
+    "tutorial",
+    "why-transformers",
+)
 AGAIN = {f"docs/{name}.zh.md" for name in _NAMES}
 
 

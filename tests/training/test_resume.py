@@ -43,7 +43,9 @@ def assert_same_run(one, two):
     assert curve(one) == curve(two)
 
 
-@pytest.mark.parametrize("budget", ["30 steps", "15360 tokens"])
+@pytest.mark.parametrize(
+    "budget", ["30 steps", pytest.param("15360 tokens", marks=pytest.mark.slow)]
+)
 def test_killed_run_resumes_bit_identically(tiny_corpus, tmp_path, budget):
     arguments = [f"corpus.path={tiny_corpus}", *FIXED, f"training.budget={budget}"]
     xunlian.train("small", arguments, out=tmp_path / "whole")

@@ -95,6 +95,7 @@ def test_a_broken_off_training_goes_on_bit_by_bit(words, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_pairs_like_one(words, tmp_path):
     corpus, _ = words
     settings = [f"corpus.path={corpus}", *PAIRS, "training.budget=12 steps",
