@@ -128,23 +128,6 @@ def resolved(vocab_size: int = 8192, **tables) -> Recipe:
     )
 
 
-@pytest.mark.parametrize(
-    ("budget", "vocab_size", "architecture", "optimizer", "wanted"),
-    [
-        ("500000 tokens", 8192, None, None, True),
-        ("500000 tokens", 8192, "llama", None, True),
-        ("500000 tokens", 8192, "gpt2", None, False),
-        ("500000 tokens", 8192, None, "adamw", False),
-        ("500000 tokens", 65, None, None, False),
-        ("100000000 tokens", 8192, None, None, False),
-    ],
-)
-def test_it_is_the_default_of_short_trainings(budget, vocab_size, architecture, optimizer, wanted):
-    training = Training(budget=budget, optimizer=optimizer)
-    found = resolved(vocab_size, training=training, model={"architecture": architecture})
-    assert found.training.bigram_start is wanted
-
-
 def test_it_is_refused_where_it_cannot_be():
     training = Training(budget="500000 tokens", bigram_start=True)
     with pytest.raises(InputError, match=r"training\.bigram_start.*Leave it out"):

@@ -24,8 +24,6 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 EXPECTED_MFU = 0.5
 FULL_SPEED_WIDTH = 384
 ROTARY = ("qwen3", "llama", "qwen2", "mistral")
-LEAST_BIGRAM_VOCABULARY = 1024
-MOST_BIGRAM_TOKENS = 0.1  # a parameter; for longer trainings it has not been measured
 SMALLEST_MUON_BLOCK = 128
 ADAPTER_BUDGET = "3 epochs"  # a few small matrices learn a small text
 RECURRENT_MFU = 0.25  # their steps wait for each other
@@ -96,15 +94,10 @@ def resolve(
         "steps": budget.amount * batch_tokens,
     }
     _check_batch(batch_tokens, model.context, processes)
-    bigrams = _bigram_start(
-        recipe.model_copy(update={"model": model, "training": training}),
-        shape,
-        vocab_size,
-        total[budget.unit] / parameters,
-    )
+    if training.bigram_start:
+        _check_bigram_start(recipe.model_copy(update={"model": model}), shape)
     values: dict[str, Any] = {
         "budget": budget_text,
-        "bigram_start": bigrams,
         "batch_tokens": batch_tokens,
         "micro_batch_tokens": training.micro_batch_tokens
         or (65_536 if on_gpu else RECURRENT_MICRO_TOKENS if recurrent else 4_096),
@@ -112,7 +105,7 @@ def resolve(
             training,
             shape,
             adapter=recipe.adapter is not None,
-            embedding_rate=_embedding_rate(model, shape, bigrams),
+            embedding_rate=_embedding_rate(model, shape, training.bigram_start),
         ),
     }
     if training.muon_block is None:
@@ -132,34 +125,19 @@ def resolve(
     )
 
 
-def _bigram_start(
-    recipe: Recipe, shape: Shape | RecurrentShape, vocab_size: int, tokens_per_parameter: float
-) -> bool:
-    """Whether training/bigram_start.py goes first.
-
-    Raises:
-        InputError: it is asked for where it cannot.
-    """
-    model, asked = recipe.model, recipe.training.bigram_start
+def _check_bigram_start(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
+    """Raises InputError: training/bigram_start.py is asked for where it cannot go first."""
     possible = (
         recipe.task == "language-model"
         and isinstance(shape, Shape)
-        and model.architecture in ROTARY
-        and not model.init_from
+        and recipe.model.architecture in ROTARY
+        and not recipe.model.init_from
     )
-    if asked and not possible:
+    if not possible:
         raise InputError(
             "training.bigram_start is for a language model from random weights, of the "
             f"architectures {', '.join(ROTARY)}. Leave it out."
         )
-    if asked is not None:
-        return asked
-    return (
-        possible
-        and recipe.training.optimizer == "muon"
-        and vocab_size >= LEAST_BIGRAM_VOCABULARY
-        and tokens_per_parameter <= MOST_BIGRAM_TOKENS
-    )
 
 
 def _check_adapter(recipe: Recipe) -> None:

@@ -185,11 +185,11 @@ class Training(Table):
     final_rate: float = Field(
         0.0, ge=0, le=1, description="What is left of the rate at the very end, as a fraction."
     )
-    bigram_start: bool | None = Field(
-        None,
+    bigram_start: bool = Field(
+        False,
         description="Learn which token follows which from counts over the corpus, before the first "
-        "step: some 20 updates of embedding, head and one block. Default: where a language model "
-        "from random weights has so few tokens to read that this pays.",
+        "step: some 20 updates of embedding, head and one block. For very short trainings of a "
+        "language model from random weights, with a large vocabulary.",
     )
     label_smoothing: float | None = Field(
         None,
