@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xunlian.data.order import permute
+from xunlian.data.order import rows_of_epochs
 from xunlian.data.pairs import Documents, plan_rows
 from xunlian.errors import InputError
 
@@ -100,7 +100,7 @@ class ChatRows:
         shape = count, self.context
         inputs, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         numbers, targets = np.full(shape, PADDING), np.full(shape, NO_TARGET)
-        for i, row in enumerate(self._rows(first, count)):
+        for i, row in enumerate(rows_of_epochs(first, count, self.rows_per_epoch, self.seed)):
             at = 0
             for number, conversation in enumerate(self._conversations(row)):
                 tokens, marks = self.conversation(int(conversation))
@@ -123,19 +123,6 @@ class ChatRows:
 
     def _conversations(self, row: int) -> np.ndarray:
         return self._plan.order[self._plan.begins[row] : self._plan.begins[row + 1]]
-
-    def _rows(self, first: int, count: int) -> np.ndarray:
-        index = np.arange(first, first + count)
-        if self.seed is None:
-            return index % self.rows_per_epoch
-        epochs = index // self.rows_per_epoch
-        rows = np.empty_like(index)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            rows[here] = permute(
-                index[here] % self.rows_per_epoch, self.rows_per_epoch, self.seed, int(epoch)
-            )
-        return rows
 
 
 def fit(marks: Documents, context: int) -> Fitted:

@@ -49,3 +49,17 @@ def _mix(x: np.ndarray) -> np.ndarray:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def rows_of_epochs(first: int, count: int, rows_per_epoch: int, seed: int | None) -> np.ndarray:
+    """(count,) the rows that stand at `first` and after it, where every epoch has all rows in an
+    order of its own; without a seed in their order."""
+    index = np.arange(first, first + count)
+    if seed is None:
+        return index % rows_per_epoch
+    epochs = index // rows_per_epoch
+    rows = np.empty_like(index)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        rows[here] = permute(index[here] % rows_per_epoch, rows_per_epoch, seed, int(epoch))
+    return rows

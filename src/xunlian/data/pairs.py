@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from xunlian.data.order import permute
+from xunlian.data.order import rows_of_epochs
 from xunlian.errors import InputError
 
 SOURCE_PADDING = -1
@@ -144,7 +144,7 @@ class PairRows:
         inputs = np.full(target_shape, self.start_id)
         target_pairs = np.zeros(target_shape, dtype=np.int64)
         targets = np.full(target_shape, NO_TARGET)
-        for i, row in enumerate(self._rows(first, count)):
+        for i, row in enumerate(rows_of_epochs(first, count, self.rows_per_epoch, self.seed)):
             read = target_end = 0
             for number, pair in enumerate(self._pairs(row)):
                 tokens, answer = self._columns.read(pair)
@@ -155,19 +155,6 @@ class PairRows:
                 target_pairs[i, target_end:] = number
                 read, target_end = read + len(tokens), target_end + len(answer)
         return source, source_pairs, inputs, target_pairs, targets
-
-    def _rows(self, first: int, count: int) -> np.ndarray:
-        index = np.arange(first, first + count)
-        if self.seed is None:
-            return index % self.rows_per_epoch
-        epochs = index // self.rows_per_epoch
-        rows = np.empty_like(index)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            rows[here] = permute(
-                index[here] % self.rows_per_epoch, self.rows_per_epoch, self.seed, int(epoch)
-            )
-        return rows
 
     def _pairs(self, row: int) -> np.ndarray:
         return self.plan.order[self.plan.begins[row] : self.plan.begins[row + 1]]
