@@ -121,17 +121,10 @@ def test_the_scale_of_a_tied_stream_changes_no_prediction():
         torch.testing.assert_close(model.logits(tokens), before, rtol=1e-3, atol=1e-4)
 
 
-def resolved(vocab_size: int = 8192, **tables) -> Recipe:
-    recipe = Recipe(model=Model(size="10m", **tables.pop("model", {})), **tables)
-    return resolve(
-        recipe, vocab_size=vocab_size, corpus_tokens=10**8, matmul_rate=1e11, on_gpu=False
-    )
-
-
 def test_it_is_refused_where_it_cannot_be():
-    training = Training(budget="500000 tokens", bigram_start=True)
+    recipe = Recipe(model=Model(architecture="gpt2"), training=Training(bigram_start=True))
     with pytest.raises(InputError, match=r"training\.bigram_start.*Leave it out"):
-        resolved(training=training, model={"architecture": "gpt2"})
+        resolve(recipe, vocab_size=512, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
 
 
 def test_a_training_that_starts_so_is_ahead(tiny_corpus: Path, tmp_path: Path):
