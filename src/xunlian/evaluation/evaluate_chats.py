@@ -132,7 +132,7 @@ def _files(paths: list[str], settings: CorpusSettings, chat: Chat, folder: Path)
             sources, settings, notes, chat.rendered, lambda amount: bar.advance(task, amount)
         )
         while batch := list(islice(reads, _BATCH)):
-            for found in chat.encode([read.rendered for read in batch]):
+            for found in chat.encode([read.sides[0].rendered for read in batch]):
                 length, start = np.array([len(found.ids)], np.int32), np.array([True])
                 tokens.write(np.array(found.ids), length, start)
                 marks.write(np.array(found.marks), length, start)
