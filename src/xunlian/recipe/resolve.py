@@ -273,7 +273,12 @@ def _embedding_rate(model: Model, shape: Shape | RecurrentShape, bigrams: bool) 
 
 
 def _rates(
-    training: Training, shape: Shape | RecurrentShape, *, adapter: bool, aligning: bool, embedding_rate: float
+    training: Training,
+    shape: Shape | RecurrentShape,
+    *,
+    adapter: bool,
+    aligning: bool,
+    embedding_rate: float,
 ) -> dict[str, float]:
     """Peak learning rates by kind of parameter."""
     by_width = (shape.width / 384) ** -0.5

@@ -43,8 +43,7 @@ class Corpus:
 
     @property
     def task(self) -> str:
-        """'language-model', 'chat', 'preference', or 'translation' or 'summarization' for a corpus of
-        pairs."""
+        """'language-model', 'chat', 'preference'; for pairs 'translation' or 'summarization'."""
         return self.card.get("task", "language-model")
 
     @property
@@ -98,7 +97,9 @@ class Corpus:
                         raise InputError(
                             f"'{path}' is damaged: its checksum differs. Prepare the corpus again."
                         )
-            counted = [s["tokens"] for s in card["shards"] if not s.get("column", "").endswith(MASK)]
+            counted = [
+                s["tokens"] for s in card["shards"] if not s.get("column", "").endswith(MASK)
+            ]
             assert card["tokens"] == sum(counted)
 
     def _shards(

@@ -183,7 +183,7 @@ def read_chats(
             raise InputError(
                 f"'{source.name}' has no answers: no turn of its {silent:,} conversations is the "
                 f"assistant's. The first has the fields {', '.join(fields) or 'of a list'}. Known "
-                f"are {FORMATS}."
+                f"are {kind.formats}."
             )
         broken.finish()
 
