@@ -184,6 +184,11 @@ def test_another_start_is_no_reference(aligned, corpus, start, tmp_path):
         xunlian.evaluate(aligned.path, tmp_path / "p.jsonl", other)
 
 
+def test_a_model_without_a_start_is_not_compared_with_one(start, corpus):
+    with pytest.raises(InputError, match=r"was not trained with preference.method=dpo"):
+        xunlian.evaluate(start, corpus.path, ["task=preference", "preference.method=dpo"])
+
+
 def test_the_page_and_the_terminal_tell_rewards(aligned, capsys):
     from xunlian.cli import main
 
@@ -297,3 +302,22 @@ def test_what_is_too_long_is_told(corpus, start, tmp_path):
     recipe, _ = resolved(made, start)
     notes = objectives.objective_of(recipe, made).notes
     assert "1 preferences are left out: longer than model.context = 128 tokens." in notes
+
+
+@pytest.mark.slow
+def test_two_processes_align_like_one(corpus, start, tmp_path):
+    from test_parallel import losses, torchrun
+
+    arguments = [
+        f"corpus.path={corpus.path}", f"model.init_from={start}", *SETTINGS,
+        "training.budget=6 steps", "training.log_every=1", "training.validate_every=3",
+        "training.micro_batch_tokens=256",
+    ]  # fmt: skip
+    xunlian.train("small", arguments, out=tmp_path / "one")
+    done = torchrun("train", "small", *arguments, "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / run / "reference.safetensors") for run in ("one", "two"))
+    for split in ("train", "val"):
+        np.testing.assert_allclose(one[split], two[split], atol=1e-4)
+    for wanted, found in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert wanted == pytest.approx(found, abs=1e-4)

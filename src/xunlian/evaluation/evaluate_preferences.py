@@ -104,10 +104,14 @@ def _set_reference(
     if is_corpus(paths) and paths == [recipe.corpus.path]:
         read_reference(run, {"val": rows})
         return
-    source = recipe.model.init_from
-    assert source
+    source, known = recipe.model.init_from, Run(run, recipe).facts().get(REFERENCE)
+    if not (source and known):
+        raise InputError(
+            f"'{run}' was not trained with preference.method=dpo: there is nothing to compare it "
+            "with. Leave [preference] out."
+        )
     model = load_weights(load_folder(source))
-    if fingerprint(model) != Run(run, recipe).facts().get(REFERENCE):
+    if fingerprint(model) != known:
         raise InputError(
             f"'{source}' is not what '{run}' started from: it has other weights or tokens. Rewards "
             "compare with that model; put it back."

@@ -3,7 +3,7 @@
 Shapes: R rows, P preferences of a row, N preferences in all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from xunlian.evaluation.perplexity import evaluating
 from xunlian.models.decoder import Decoder
 from xunlian.models.losses import IGNORED
 from xunlian.models.preference import answer_log_probs, losses_and_rewards
-from xunlian.recipe.preference import Preference
+from xunlian.recipe.preference import BETA, Preference
 from xunlian.recipe.settings import Recipe
 
 BATCH_TOKENS = 4096  # in memory at once
@@ -61,14 +61,21 @@ def read_answers(
 
 
 def reference_log_probs(
-    model: Decoder, rows: PreferenceRows, first: int, last: int, dtype: torch.dtype
+    model: Decoder,
+    rows: PreferenceRows,
+    first: int,
+    last: int,
+    dtype: torch.dtype,
+    advance: Callable[[int], None] = lambda rows: None,
 ) -> np.ndarray:
     """Log-probabilities of both answers of each preference (N, 2), of those that stand in rows
-    first .. last-1 of an epoch; zeros for the others."""
+    first .. last-1 of an epoch; zeros for the others. `advance` is called with the rows done."""
     found = np.zeros((rows.preferences, 2), np.float32)
     for answers in read_answers(model, rows, first, last, dtype):
         here = answers.which_RP != IGNORED
-        found[answers.which_RP[here].cpu()] = answers.log_p_R2P.transpose(1, 2)[here].cpu()
+        both = answers.log_p_R2P.transpose(1, 2)[here]
+        found[answers.which_RP[here].cpu().numpy()] = both.cpu().numpy()
+        advance(len(here))
     return found
 
 
@@ -149,14 +156,13 @@ def compare(
     settings: Preference,
     smoothing: float,
 ) -> tuple[Tensor, Tensor]:
-    """`losses_and_rewards` as a resolved table [preference] has it."""
-    assert settings.beta is not None
+    """`losses_and_rewards` as a table [preference] has it."""
     return losses_and_rewards(
         log_p_R2P,
         tokens_R2P,
         reference_R2P,
         method=settings.method,
-        beta=settings.beta,
+        beta=settings.beta or BETA[settings.method],
         gamma=settings.gamma,
         smoothing=smoothing,
     )

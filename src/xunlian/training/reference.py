@@ -8,6 +8,7 @@ adapter starts as no change at all, so its reference is the model without it.
 import torch
 from safetensors.numpy import save
 
+from xunlian.console import progress
 from xunlian.data.preferences import PreferenceRows
 from xunlian.evaluation.preferences import (
     REFERENCE_FILE,
@@ -25,11 +26,17 @@ def compute_reference(
     objective: Objective, model: Decoder, dtype: torch.dtype, group: Group
 ) -> None:
     """Give the rows of `objective` the log-probabilities that `model` has now."""
-    for rows in compared_rows(objective).values():
-        first = rows.rows_per_epoch * group.rank // group.size
-        last = rows.rows_per_epoch * (group.rank + 1) // group.size
-        found = torch.from_numpy(reference_log_probs(model, rows, first, last, dtype))
-        rows.reference_N2 = group.sum_tensor(found).numpy()
+    every = compared_rows(objective).values()
+    with progress() as bar:
+        total = sum(rows.rows_per_epoch for rows in every)
+        task = bar.add_task("reference", total=total / group.size)
+        for rows in every:
+            first = rows.rows_per_epoch * group.rank // group.size
+            last = rows.rows_per_epoch * (group.rank + 1) // group.size
+            found = reference_log_probs(
+                model, rows, first, last, dtype, lambda count: bar.advance(task, count)
+            )
+            rows.reference_N2 = group.sum_tensor(torch.from_numpy(found)).numpy()
 
 
 def write_reference(run: Run, objective: Objective) -> None:

@@ -89,7 +89,8 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     asked = recipe.training
     recipe, tuned = decisions.apply_tuned(decided.recipe, asked, vocab_size, machine, group)
     found = [*decided.notes, tuned] if tuned else [*decided.notes]
-    if initial and not is_run(initial.source) and asked.learning_rate is None:
+    fresh_rates = asked.learning_rate is None and recipe.task != "preference"
+    if initial and not is_run(initial.source) and fresh_rates:
         found.append(RATES_NOTE)
     for note in found:
         decisions.tell(note, group)
