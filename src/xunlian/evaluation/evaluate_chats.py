@@ -165,8 +165,8 @@ def _files(
         raise InputError(f"There are no {kind.what} in {', '.join(paths)}.")
     streams = []
     for pair in writers:
-        tokens, marks = (open_stream([folder / s["name"] for s in w.shards]) for w in pair)
-        streams.append((tokens, marks))
+        ids, learned = (open_stream([folder / s["name"] for s in w.shards]) for w in pair)
+        streams.append((ids, learned))
     return streams
 
 

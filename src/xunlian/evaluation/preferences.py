@@ -55,8 +55,12 @@ def read_answers(
     with evaluating(model), torch.compiler.set_stance("force_eager"):
         for start in range(first, last, size):
             arrays = rows.read(start, min(size, last - start))
-            *inputs, reference, which = (torch.from_numpy(array).to(device) for array in arrays)
-            sums, counts = answer_log_probs(model, *inputs, which.shape[1], dtype)
+            inputs, numbers, positions, targets, reference, which = (
+                torch.from_numpy(array).to(device) for array in arrays
+            )
+            sums, counts = answer_log_probs(
+                model, inputs, numbers, positions, targets, which.shape[1], dtype
+            )
             yield Answers(which, sums, counts, reference)
 
 

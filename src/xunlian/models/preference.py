@@ -33,8 +33,9 @@ def answer_log_probs(
         inputs_R2L, numbers_R2L, positions_R2L, targets_R2L: as `PreferenceRows.read` gives them.
         most: P; 0 and no tokens where a row has fewer.
     """
-    lines = (array.flatten(0, 1) for array in (inputs_R2L, numbers_R2L, positions_R2L))
-    hidden = model.confined(*lines, dtype)
+    hidden = model.confined(
+        inputs_R2L.flatten(0, 1), numbers_R2L.flatten(0, 1), positions_R2L.flatten(0, 1), dtype
+    )
     logs = token_log_probs(
         hidden.flatten(0, 1), model.head_weight, targets_R2L.flatten(), gradients
     ).view_as(targets_R2L)
