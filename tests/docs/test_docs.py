@@ -33,6 +33,8 @@ from xunlian.tokenizer.train import train_tokenizer
 RUNNING = [
     "README.md",
     "README.zh.md",
+    "docs/align.md",
+    "docs/align.zh.md",
     "docs/tutorial.md",
     "docs/tutorial.zh.md",
     "docs/chat.md",
@@ -135,6 +137,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         "prompts.txt": "ROMEO:\nThe king\n",
     }
     chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
+    texts["preferences.jsonl"] = (SAMPLES / "preferences.en.jsonl").read_text("utf-8")
     texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
     texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
@@ -150,7 +153,8 @@ def desk(tmp_path, monkeypatch) -> Path:
             overrides = [f"training.budget={3 + 2 * len(resumed)} steps"]
         else:
             # Conversations do not fit where texts do.
-            chat = "task=chat" in overrides or str(recipe).startswith("chat-")
+            chat = {"task=chat", "task=preference"} & set(overrides)
+            chat = chat or str(recipe).startswith(("chat-", "align-"))
             overrides = [*overrides, *TINY, *(["model.context=128"] if chat else [])]
         return train(recipe, overrides, resume=resume, **options)
 
@@ -217,6 +221,7 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
 
 # The commands of these are those of the English ones (a test below holds it), but for few words.
 _NAMES = (
+    "align",
     "chat",
     "corpus",
     "export",

@@ -31,7 +31,8 @@ def evaluate(
     slides by `stride` tokens. An encoder-decoder translates (or summarizes) the sources with the
     settings of its recipe; its texts are compared with the references, and it predicts these. Of
     conversations (a run whose task is chat, a corpus of them, or the override 'task=chat') it is
-    scored how well their answers are predicted, each from what came before.
+    scored how well their answers are predicted, each from what came before; of preferences (a run
+    whose task is preference, or a corpus of them), how often and how far the chosen answer leads.
 
     Args:
         run: a run or a Hugging Face model folder (which needs `data`).
@@ -51,7 +52,8 @@ def evaluate(
     Returns:
         `scores` (full precision; of a language model loss, perplexity, word_perplexity,
         character_perplexity, bits_per_byte; of an encoder-decoder the names of `xunlian.score`,
-        and loss, perplexity, bits_per_byte of the references), `signatures`, and what was scored:
+        and loss, perplexity, bits_per_byte of the references; of preferences loss,
+        reward_accuracy, reward_margin and likelihood_accuracy), `signatures`, and what was scored:
         data, and documents, tokens, bytes, characters, words, or `segments`, `language`,
         `left_out`, with `intervals` and `baselines`.
 
@@ -63,6 +65,7 @@ def evaluate(
 
     from xunlian.evaluation.evaluate_chats import evaluate_chats, is_chat
     from xunlian.evaluation.evaluate_pairs import evaluate_pairs
+    from xunlian.evaluation.evaluate_preferences import evaluate_preferences, is_preference
     from xunlian.evaluation.evaluate_text import evaluate_text
     from xunlian.machine.features import available_cores
     from xunlian.models.encoder_decoder import EncoderDecoder
@@ -90,9 +93,12 @@ def evaluate(
             f"'{run}' is a language model: it gives no texts to write or to resample. Leave out "
             "--output and --bootstrap."
         )
-    if is_chat(recipe, paths):
+    preferences = is_preference(recipe, paths)
+    if preferences or is_chat(recipe, paths):
         if stride is not None:
             raise InputError("A stride is for texts, and these are conversations. Leave it out.")
+        if preferences:
+            return evaluate_preferences(recipe, loaded, Path(run), paths) | {"run": str(run)}
         return evaluate_chats(recipe, loaded, paths) | {"run": str(run)}
     return evaluate_text(recipe, loaded, paths, stride) | {"run": str(run)}
 

@@ -97,7 +97,7 @@ def _run(path: Path) -> dict[str, Any]:
     checkpoints = (
         sorted(p.name for p in run.checkpoints.glob("[!.]*")) if (run.checkpoints.is_dir()) else []
     )
-    best = min(
+    best: Mapping[str, Any] = min(
         (row for row in metrics if isinstance(row.get("val_loss"), (int, float))),
         key=lambda row: row["val_loss"],
         default={},
@@ -122,6 +122,11 @@ def _run(path: Path) -> dict[str, Any]:
         "seconds": facts.get("seconds", last.get("seconds", 0)),
         "best_val_loss": best.get("val_loss"),
         "best_step": best.get("step"),
+        **{
+            name: best[f"val_{name}"]
+            for name in ("reward_accuracy", "reward_margin")
+            if f"val_{name}" in best
+        },
         "checkpoints": checkpoints,
         "model": str(run.model_folder) if _weights(run.model_folder) else None,
         "report": str(run.report_file) if run.report_file.is_file() else None,
@@ -140,7 +145,7 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
     verb = {"translation": "translate", "summarization": "summarize"}.get(run.recipe.task)
     if verb and _weights(run.model_folder):
         commands += [f"xunlian {verb} {path}", f"xunlian evaluate {path}"]
-    elif run.recipe.task == "chat" and _weights(run.model_folder):
+    elif run.recipe.task in ("chat", "preference") and _weights(run.model_folder):
         commands += [f"xunlian chat {path}", f"xunlian evaluate {path}"]
     elif _weights(run.model_folder):
         prompt = quote((run.recipe.prompts or ("...",))[0])

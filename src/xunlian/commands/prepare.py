@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from xunlian.commands.prepare_recipe import is_override, named_recipe, recipe_for
 from xunlian.commands.prepare_summary import summarize
 from xunlian.errors import InputError
-from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
 
 if TYPE_CHECKING:
     from xunlian.shards.corpus import Corpus
@@ -19,6 +19,7 @@ def prepare(
     out: str | Path,
     pairs: bool = False,
     chat: bool = False,
+    preference: bool = False,
     template: str | Path | None = None,
     show: int = 0,
     val: str | float | Path | Sequence[str | Path] | None = None,
@@ -44,8 +45,11 @@ def prepare(
             both sides (.tsv, .csv, .jsonl, .parquet, .tmx). A recipe says so by its task.
         chat: the inputs are conversations (.json, .jsonl, .parquet, .csv, .tsv), in any of the
             usual forms. A recipe says so by its task.
-        template: of conversations, the chat template: 'chatml', a .jinja file or a model folder.
-        show: of conversations, print so many as they were understood.
+        preference: the inputs are preferences, a chosen and a rejected answer to each prompt, in
+            files as for `chat`. A recipe says so by its task.
+        template: of conversations and preferences, the chat template: 'chatml', a .jinja file or
+            a model folder.
+        show: of conversations and preferences, print so many as they were understood.
         val: a fraction to hold out (0: none), or files, folders or globs to validate on.
         tokenizer: bpe, unigram, wordpiece, byte, char, or what has a tokenizer to reuse: a
             tokenizer.json, a model folder, or hf:owner/name.
@@ -69,6 +73,7 @@ def prepare(
         inputs,
         pairs=pairs,
         chat=chat,
+        preference=preference,
         template=template,
         val=val,
         tokenizer=tokenizer,
@@ -114,15 +119,15 @@ def prepare_from_recipe(
     require(recipe.corpus)
     if address and engine != "ray":
         raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
-    if recipe.task != "chat":
+    if recipe.task not in CHAT_TASKS:
         _refuse("is for conversations; add --chat", template=recipe.tokenizer.chat_template)
     if recipe.task != "language-model":
-        what = "conversations are" if recipe.task == "chat" else "pairs are"
+        what = f"{CHAT_TASKS.get(recipe.task, 'pairs')} are"
         _refuse(
             f"is for text; {what} prepared on this machine", engine=engine != "local", work=work
         )
         _refuse(f"is for text; {what} read back with `xunlian info`", keep_text=keep_text)
-    if recipe.task == "chat":
+    if recipe.task in CHAT_TASKS:
         from xunlian.commands.prepare_chat import show_chats
         from xunlian.corpus.chat.build import build_chat_corpus
 
@@ -184,10 +189,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "Alpaca, prompt and completion, lists of turns",
     )
     parser.add_argument(
+        "--preference",
+        action="store_true",
+        help="INPUT holds a chosen and a rejected answer to each prompt (files as for --chat): "
+        "texts, messages, or whole dialogues of both",
+    )
+    parser.add_argument(
         "--template",
         metavar="NAME|FILE",
-        help="with --chat: the chat template, chatml, a .jinja file or a model folder (default: "
-        "that of a given tokenizer, else chatml)",
+        help="with --chat or --preference: the chat template, chatml, a .jinja file or a model "
+        "folder (default: that of a given tokenizer, else chatml)",
     )
     parser.add_argument(
         "--val",
@@ -243,7 +254,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--show",
         type=int,
         metavar="N",
-        help="with --dry-run: how many (default 20); with --chat: show so many conversations as "
+        help="with --dry-run: how many (default 20); with --chat or --preference: show so many as "
         "they were understood, and which tokens are learned",
     )
     parser.add_argument(
@@ -268,8 +279,8 @@ def run(arguments: Namespace) -> int:
     if not (pairs or named_recipe(inputs[:1])):
         # Texts may stand behind the option: --val 0.1 book.txt
         inputs, val = inputs + val[1:], val[:1]
-    if pairs and arguments.chat:
-        raise InputError("--pairs and --chat exclude each other: name one.")
+    if bool(pairs) + arguments.chat + arguments.preference > 1:
+        raise InputError("--pairs, --chat and --preference exclude each other: name one.")
     if arguments.show is not None and arguments.show < 1:
         raise InputError(f"--show {arguments.show}: at least 1.")
     if not (pairs or inputs):
@@ -283,6 +294,7 @@ def run(arguments: Namespace) -> int:
         out=arguments.out,
         pairs=bool(pairs),
         chat=arguments.chat,
+        preference=arguments.preference,
         template=arguments.template,
         show=arguments.show or 0,
         val=val or None,
@@ -307,6 +319,7 @@ def _dry_run(
         inputs,
         pairs=pairs,
         chat=arguments.chat,
+        preference=arguments.preference,
         template=arguments.template,
         val=val or None,
         tokenizer=arguments.tokenizer,
@@ -317,7 +330,7 @@ def _dry_run(
     if recipe.task in PAIR_TASKS:
         raise InputError("--dry-run is for text; it does not show pairs yet.")
     count = arguments.show or 20
-    if recipe.task == "chat":
+    if recipe.task in CHAT_TASKS:
         from xunlian.commands.prepare_chat import show_chats
         from xunlian.corpus.chat.survey import survey_chats
 

@@ -1,9 +1,15 @@
-"""`xunlian prepare --chat --show N`: conversations as they were understood, before any training."""
+"""`xunlian prepare --chat --show N`: conversations as they were understood, before any training.
+
+Of preferences (`--preference --show N`) the turns that both sides begin with are shown once.
+"""
 
 from collections.abc import Iterator
 
+from xunlian.corpus.chat.formats import Conversation
+from xunlian.corpus.chat.preference import SIDES, render_sides, shared_turns
 from xunlian.corpus.chat.survey import Read, Survey
 from xunlian.tokenizer.chat import LEARNED, Chat, learned_texts
+from xunlian.tokenizer.template import Rendered
 
 _TURN = 300  # characters shown of a turn
 _OPEN, _CLOSE = "⟦", "⟧"
@@ -17,22 +23,38 @@ def show_chats(found: Survey) -> None:
     print(f"Chat template: {found.chat.template.name}")
     for number, read in enumerate(found.examples, 1):
         print(f"\n── {number}  {read.source}  {read.form}")
-        print("\n".join(_turns(read)))
-        print("\n".join(_learned(read, found.chat)))
+        print("\n".join(_example(read, found.chat)))
     print()
 
 
-def _turns(read: Read) -> Iterator[str]:
-    for turn in read.turns:
+def _example(read: Read, chat: Chat) -> Iterator[str]:
+    turns = [side.turns for side in read.sides]
+    rendered = [chat.rendered(side) for side in turns]
+    if len(turns) == 1:
+        yield from _turns(turns[0])
+        yield from _learned(rendered[0], chat)
+        return
+    chosen, rejected = turns
+    answers = render_sides((chosen, rejected), (rendered[0], rendered[1]))
+    shared = shared_turns(chosen, rejected)
+    yield from _turns(chosen[:shared])
+    for name, side, answer in zip(SIDES, turns, answers, strict=True):
+        yield f"  ── {name}"
+        yield from _turns(side[shared:])
+        yield from _learned(answer, chat)
+
+
+def _turns(turns: Conversation) -> Iterator[str]:
+    for turn in turns:
         text = turn["content"]
         cut = f" ... ({len(text):,} characters)" if len(text) > _TURN else ""
         shown = (text[:_TURN] + cut).replace("\n", "\n" + 13 * " ")
         yield f"  {turn['role']:<10} {shown}"
 
 
-def _learned(read: Read, chat: Chat) -> Iterator[str]:
+def _learned(rendered: Rendered, chat: Chat) -> Iterator[str]:
     """The tokens as text, those that carry loss in brackets."""
-    (tokens,) = chat.encode([chat.rendered(read.turns)])
+    (tokens,) = chat.encode([rendered])
     learned = sum(mark & LEARNED for mark in tokens.marks)
     yield f"  {len(tokens.ids):,} tokens; the loss is of the {learned:,} in {_OPEN}{_CLOSE}:"
     parts = (

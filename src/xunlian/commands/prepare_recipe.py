@@ -18,6 +18,7 @@ def recipe_for(
     *,
     pairs: bool = False,
     chat: bool = False,
+    preference: bool = False,
     template: str | Path | None = None,
     val: str | float | Path | Sequence[str | Path] | None = None,
     tokenizer: str | Path | None = None,
@@ -49,10 +50,11 @@ def recipe_for(
             f"{named or 'prepare'}: task = {recipe.task} learns from text, not from pairs. Use a "
             f"recipe whose task is {' or '.join(PAIR_TASKS)}, or leave --pairs out."
         )
-    if chat and not named:
-        values["task"] = "chat"
-    elif chat and recipe.task != "chat":
-        raise InputError(f"{named}: task = {recipe.task} is no chat. Leave --chat out.")
+    for task, wanted in (("chat", chat), ("preference", preference)):
+        if wanted and not named:
+            values["task"] = task
+        elif wanted and recipe.task != task:
+            raise InputError(f"{named}: task = {recipe.task} is no {task}. Leave --{task} out.")
     given: dict[str, dict[str, Any]] = {
         "corpus": {"sources": names or None, "val": _texts(val), "on_error": on_error},
         "tokenizer": {

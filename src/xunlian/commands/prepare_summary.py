@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from xunlian.console import say, warn
+from xunlian.recipe.settings import CHAT_TASKS
 
 if TYPE_CHECKING:
     from xunlian.shards.corpus import Corpus
@@ -15,7 +16,7 @@ def summarize(corpus: "Corpus") -> None:
     train, val = corpus.split_card("train"), corpus.split_card("val")
     card = corpus.card
     dropped = card["dropped"]
-    unit = {"language-model": "documents", "chat": "conversations"}.get(corpus.task, "pairs")
+    unit = "documents" if corpus.task == "language-model" else CHAT_TASKS.get(corpus.task, "pairs")
     say(
         f"{train['documents']:,} {unit} to train on, {val['documents']:,} to validate; "
         f"{train['bytes'] + val['bytes']:,} bytes of text"
@@ -53,7 +54,7 @@ def summarize(corpus: "Corpus") -> None:
             f"{corpus.tokens('train', column):,} {side}tokens to train on, "
             f"{corpus.tokens('val', column):,} to validate"
         )
-    if corpus.task == "chat":
+    if corpus.task in CHAT_TASKS:
         answers = [split["answer_tokens"] for split in (train, val)]
         say(f"Of these the answers, which are learned: {answers[0]:,} and {answers[1]:,}")
         if corpus.turn_end_id is None:

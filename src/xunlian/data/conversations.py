@@ -138,7 +138,7 @@ def fit(marks: Documents, context: int) -> Fitted:
             if not len(learned) or not learned[-1]:
                 continue
             end = int(begin + learned[-1] + 1)
-            kept = _fit_one(read[begin:end], context)
+            kept = fit_one(read[begin:end], context)
             if kept is None:
                 continue
             head, rest = kept
@@ -149,8 +149,9 @@ def fit(marks: Documents, context: int) -> Fitted:
     return Fitted(found, cut, marks.document_count - len(found))
 
 
-def _fit_one(marks: np.ndarray, context: int) -> tuple[int, int] | None:
-    """(end of the head, where the rest begins); the same where nothing is cut, None: too long."""
+def fit_one(marks: np.ndarray, context: int) -> tuple[int, int] | None:
+    """What fits of one conversation, whose last token is learned: (end of the head, where the rest
+    begins); the same where nothing is cut, None: too long."""
     if len(marks) - 1 <= context:
         return 0, 0
     head, *others = np.flatnonzero(marks & CUT).tolist() or [0]

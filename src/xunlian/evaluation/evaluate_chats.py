@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 import xunlian
 from xunlian.console import progress, warn
+from xunlian.corpus.chat.kinds import CHATS, Kind
 from xunlian.corpus.chat.read import CHAT_FORMATS
 from xunlian.corpus.chat.survey import Notes, read_chats
 from xunlian.corpus.clean import count_words
@@ -27,7 +29,7 @@ from xunlian.models.decoder import Decoder
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Recipe
 from xunlian.runs.load import Loaded
-from xunlian.shards.corpus import MASK, open_corpus
+from xunlian.shards.corpus import open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.stream import TokenStream, open_stream
 from xunlian.shards.writer import ShardWriter
@@ -60,12 +62,7 @@ def evaluate_chats(recipe: Recipe, loaded: Loaded, paths: list[str]) -> dict[str
     model = model.to(pick_device())
     dtype = torch.bfloat16 if precision_of(recipe) == "bf16" else torch.float32
     with tempfile.TemporaryDirectory(prefix="xunlian-") as folder:
-        if is_corpus(paths):
-            name, streams = _corpus(paths[0], loaded.tokenizer)
-        else:
-            chat = require_chat(loaded.folder)
-            name = ", ".join(paths)
-            streams = _files(paths, recipe.corpus, chat, Path(folder))
+        name, (streams,) = open_streams(recipe, loaded, paths, Path(folder), CHATS)
         rows = ChatRows(*streams, model.config.context, None)
         validation = ChatValidation(rows)
         nats, tokens = 0.0, 0
@@ -100,51 +97,77 @@ def evaluate_chats(recipe: Recipe, loaded: Loaded, paths: list[str]) -> dict[str
     }
 
 
-def _corpus(path: str, tokenizer: Tokenizer) -> tuple[str, Streams]:
+def open_streams(
+    recipe: Recipe, loaded: Loaded, paths: list[str], folder: Path, kind: Kind
+) -> tuple[str, list[Streams]]:
+    """What is scored, and the tokens and marks of each side of it.
+
+    Args:
+        paths: files, or one corpus folder, of which what is held out is taken.
+        folder: for what is read out of files.
+
+    Raises:
+        InputError: nothing of this kind, or the model has no chat template or another tokenizer.
+    """
+    if is_corpus(paths):
+        return _corpus(paths[0], loaded.tokenizer, kind)
+    chat = require_chat(loaded.folder)
+    return ", ".join(paths), _files(paths, recipe.corpus, chat, folder, kind)
+
+
+def _corpus(path: str, tokenizer: Tokenizer, kind: Kind) -> tuple[str, list[Streams]]:
     corpus = open_corpus(path)
-    if corpus.task != "chat":
-        raise InputError(f"The corpus '{path}' holds no conversations, but {corpus.task}.")
+    if corpus.task != kind.task:
+        raise InputError(f"The corpus '{path}' holds no {kind.what}, but {corpus.task}.")
     if corpus.tokenizer_fingerprint != tokenizer.fingerprint:
         raise InputError(
-            f"The corpus '{path}' has another tokenizer than the model. Give the conversations "
+            f"The corpus '{path}' has another tokenizer than the model. Give the {kind.what} "
             "themselves with --data."
         )
     if not corpus.split_card("val")["documents"]:
         raise InputError(
-            f"The corpus '{path}' holds out no conversation. Say with --data which to score, or "
+            f"The corpus '{path}' holds out no {kind.what}. Say with --data which to score, or "
             "prepare it with --val."
         )
     corpus.verify()
-    return f"{path} (val)", (corpus.stream("val"), corpus.stream("val", MASK))
+    streams = [(corpus.stream("val", t), corpus.stream("val", m)) for t, m in kind.columns]
+    return f"{path} (val)", streams
 
 
-def _files(paths: list[str], settings: CorpusSettings, chat: Chat, folder: Path) -> Streams:
+def _files(
+    paths: list[str], settings: CorpusSettings, chat: Chat, folder: Path, kind: Kind
+) -> list[Streams]:
     sources = [source for path in paths for source in expand_source(path, CHAT_FORMATS)]
     notes = Notes()
     dtype = token_dtype(chat.tokenizer.vocab_size)
-    with (
-        progress() as bar,
-        ShardWriter(folder, "val", dtype) as tokens,
-        ShardWriter(folder, "val", np.dtype("u1"), column=MASK) as marks,
-    ):
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress())
+        writers = [
+            [
+                stack.enter_context(ShardWriter(folder, "val", numbers, column=column))
+                for numbers, column in zip((dtype, np.dtype("u1")), columns, strict=True)
+            ]
+            for columns in kind.columns
+        ]
         task = bar.add_task("read", total=sum(source.size for source in sources))
         reads = read_chats(
-            sources, settings, notes, chat.rendered, lambda amount: bar.advance(task, amount)
+            sources, settings, notes, chat.rendered, lambda n: bar.advance(task, n), kind
         )
         while batch := list(islice(reads, _BATCH)):
-            for found in chat.encode([read.rendered for read in batch]):
-                length, start = np.array([len(found.ids)], np.int32), np.array([True])
-                tokens.write(np.array(found.ids), length, start)
-                marks.write(np.array(found.marks), length, start)
+            for number, (tokens, marks) in enumerate(writers):
+                for found in chat.encode([read.sides[number].rendered for read in batch]):
+                    length, start = np.array([len(found.ids)], np.int32), np.array([True])
+                    tokens.write(np.array(found.ids), length, start)
+                    marks.write(np.array(found.marks), length, start)
     if notes.dropped["broken_records"]:
-        warn(f"{notes.dropped['broken_records']:,} broken conversations were left out.")
-    if not tokens.shards:
-        raise InputError(f"There are no conversations in {', '.join(paths)}.")
-    token_stream, mark_stream = (
-        open_stream([folder / shard["name"] for shard in writer.shards])
-        for writer in (tokens, marks)
-    )
-    return token_stream, mark_stream
+        warn(f"{notes.dropped['broken_records']:,} broken {kind.what} were left out.")
+    if not writers[0][0].shards:
+        raise InputError(f"There are no {kind.what} in {', '.join(paths)}.")
+    streams = []
+    for pair in writers:
+        ids, learned = (open_stream([folder / s["name"] for s in w.shards]) for w in pair)
+        streams.append((ids, learned))
+    return streams
 
 
 def _counts(rows: ChatRows, tokenizer: Tokenizer) -> TextCounts:

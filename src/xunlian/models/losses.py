@@ -70,7 +70,7 @@ def chunk_gradients(
     )
 
 
-ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]
+ChunkGradients = Callable[..., tuple[Tensor, Tensor, Tensor | None]]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

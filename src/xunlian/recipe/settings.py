@@ -14,10 +14,12 @@ from pydantic import Field, field_validator
 from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.corpus import Corpus, split_download
 from xunlian.recipe.decoding import Decoding
+from xunlian.recipe.preference import Preference
 from xunlian.recipe.table import Table
 from xunlian.recipe.tokenizer import Tokenizer
 
 __all__ = [
+    "CHAT_TASKS",
     "PAIR_TASKS",
     "Corpus",
     "Decoding",
@@ -30,7 +32,9 @@ __all__ = [
     "split_download",
 ]
 
-Task = Literal["language-model", "chat", "translation", "summarization"]
+Task = Literal["language-model", "chat", "preference", "translation", "summarization"]
+CHAT_TASKS = {"chat": "conversations", "preference": "preferences"}
+"""The tasks that learn from conversations, and what one learns from is called."""
 PAIR_TASKS = ("translation", "summarization")
 """The tasks that learn from pairs: a source and a target."""
 
@@ -195,8 +199,8 @@ class Training(Table):
         None,
         ge=0,
         lt=1,
-        description="Probability spread over all tokens in what is learned. Default: 0.1 for "
-        "pairs, else 0.",
+        description="Probability spread over all tokens in what is learned; of preferences, how "
+        "many are taken to be the wrong way round. Default: 0.1 for pairs, else 0.",
     )
     neftune_alpha: float = Field(
         0.0,
@@ -273,8 +277,8 @@ class Recipe(Table):
 
     task: Task = Field(
         "language-model",
-        description="What is learned: to go on with a text, to answer in a conversation, or to "
-        "turn a source into a target.",
+        description="What is learned: to go on with a text, to answer in a conversation, to prefer "
+        "better answers to worse ones, or to turn a source into a target.",
     )
     about: str = Field("", description="One line on what the recipe is for.")
     prompts: tuple[str, ...] = Field((), description="Prompts of the samples shown after training.")
@@ -282,6 +286,7 @@ class Recipe(Table):
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     adapter: Adapter | None = Field(None, description="Train a few small matrices only.")
+    preference: Preference | None = Field(None, description="Learn from preferences.")
     training: Training = Training()
     decoding: Decoding = Decoding()
 

@@ -82,6 +82,11 @@ def _run(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     if found["best_val_loss"] is not None:
         yield "validation loss", f"{found['best_val_loss']:.4f} at step {found['best_step']:,}"
+    if "reward_accuracy" in found:
+        yield (
+            "rewards",
+            f"accuracy {found['reward_accuracy']:.1%}, margin {found['reward_margin']:.3f}",
+        )
     yield "checkpoints", ", ".join(found["checkpoints"]) or "none"
     yield "weights", found["model"] or "none yet"
     yield "report", found["report"] or "none yet"

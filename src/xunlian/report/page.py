@@ -114,6 +114,8 @@ def _validations(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "tokens": rows[i].get("tokens", 0),
             "seconds": rows[i].get("seconds", 0),
             "val_loss": rows[i]["val_loss"],
+            "reward_accuracy": rows[i].get("val_reward_accuracy"),
+            "reward_margin": rows[i].get("val_reward_margin"),
             "best": i == best,
         }
         for i in keep

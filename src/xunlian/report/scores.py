@@ -21,9 +21,20 @@ _TEXTS = {
 }
 
 
+_PREFERENCES = {
+    "reward_accuracy": "chosen answer has the higher reward",
+    "reward_margin": "by how much, on average",
+    "likelihood_accuracy": "chosen answer is likelier per token",
+    "loss": "loss",
+}
+
+
 def table(result: Mapping[str, Any]) -> str:
     """The result of `xunlian.evaluate` as lines of text."""
-    lines = _pair_lines(result) if "segments" in result else _text_lines(result)
+    if "preferences" in result:
+        lines = _preference_lines(result)
+    else:
+        lines = _pair_lines(result) if "segments" in result else _text_lines(result)
     signatures = (f"{name}: {text}" for name, text in result["signatures"].items())
     return "\n".join([*lines, "", *signatures])
 
@@ -46,6 +57,19 @@ def _text_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for name, what in (("cut", "were cut at a turn"), ("left_out", "were left out")):
         if result.get(name):
             yield f"{result[name]:,} conversations longer than the model's context {what}."
+
+
+def _preference_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    scores = result["scores"]
+    yield f"{result['data']}: {result['preferences']:,} preferences"
+    yield ""
+    for number, name in enumerate(name for name in _PREFERENCES if name in scores):
+        share = name.endswith("accuracy")
+        shown = f"{scores[name]:.1%}" if share else f"{scores[name]:.4f}"
+        yield f"{' ' if number else '*'} {_PREFERENCES[name]:<36}{shown:>10}"
+    for name, what in (("cut", "lost their oldest turns"), ("left_out", "were left out")):
+        if result.get(name):
+            yield f"{result[name]:,} preferences longer than the context {what}."
 
 
 def _pair_lines(result: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from xunlian.tokenizer.fingerprint import folder_fingerprint
 
 CARD = "corpus.json"
 MASK = "mask"
-"""The column of a chat corpus that says which tokens are learned."""
+"""The column of a chat corpus that says which tokens are learned; of preferences, one a side."""
 FORMAT = 1
 """Version of the folder's layout, raised when an older Xunlian could not read it."""
 
@@ -43,7 +43,7 @@ class Corpus:
 
     @property
     def task(self) -> str:
-        """'language-model', 'chat', or 'translation' or 'summarization' for a corpus of pairs."""
+        """'language-model', 'chat', 'preference'; for pairs 'translation' or 'summarization'."""
         return self.card.get("task", "language-model")
 
     @property
@@ -68,7 +68,8 @@ class Corpus:
         """The tokens of a split ('train' or 'val') as one sequence; empty when there are none.
 
         `column` names one of several parallel streams ('source' or 'target' of pairs). A chat has
-        its tokens in one stream, and in another, `MASK`, which of them are learned.
+        its tokens in one stream, and in another, `MASK`, which of them are learned; preferences
+        have 'chosen' and 'chosen.mask', 'rejected' and 'rejected.mask'.
 
         Raises:
             InputError: pairs where text is wanted, or the other way round.
@@ -96,7 +97,9 @@ class Corpus:
                         raise InputError(
                             f"'{path}' is damaged: its checksum differs. Prepare the corpus again."
                         )
-            counted = [s["tokens"] for s in card["shards"] if s.get("column") != MASK]
+            counted = [
+                s["tokens"] for s in card["shards"] if not s.get("column", "").endswith(MASK)
+            ]
             assert card["tokens"] == sum(counted)
 
     def _shards(

@@ -1,7 +1,8 @@
 """What training shows while it runs: a live bar in a terminal, a line now and then elsewhere."""
 
 import time
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -38,8 +39,10 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def validated(self, loss: float) -> None:
-        self._val = f"  val {loss:.4f}"
+    def validated(self, loss: float, also: Mapping[str, float] = MappingProxyType({})) -> None:
+        """`also`: further means of the validation, by name."""
+        others = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in also.items())
+        self._val = f"  val {loss:.4f}{others}"
 
     def update(
         self,

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 
 from xunlian.errors import InputError
+from xunlian.evaluation.preferences import REFERENCE, needs_reference, read_reference
 from xunlian.interop.adapters import write_adapter_config
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import build, read_config, write_config
 from xunlian.machine.memory import PeakMemory
 from xunlian.machine.rates import Rates
 from xunlian.models.adapter import load_trained
+from xunlian.models.decoder import Decoder
 from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
@@ -31,6 +33,7 @@ from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.objectives import Objective, epoch_tokens, objective_of
 from xunlian.training.parallel import Group
+from xunlian.training.reference import compared_rows, compute_reference, write_reference
 from xunlian.training.setup import Setup, add_adapter, build_stepper, set_up
 from xunlian.training.step import Stepper
 
@@ -62,8 +65,13 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
     """
     ready = set_up(recipe, corpus, group, started)
     run = Run(out, ready.recipe)
+    if needs_reference(ready.recipe):
+        assert isinstance(ready.stepper.model, Decoder)
+        compute_reference(ready.objective, ready.stepper.model, ready.stepper.dtype, group)
     if group.leads:
         run = create_run(out, ready.recipe)
+        if needs_reference(ready.recipe):
+            write_reference(run, ready.objective)
         _write_model_folder(run, ready.stepper.model.config, corpus, ready.base)
         run.write_facts(_facts(ready, corpus, group))
     group.wait()
@@ -118,6 +126,8 @@ def resume(
     threads = training.threads if state["processes"] == group.size else None
     torch.set_num_threads(threads or decisions.default_threads())
     objective = objective_of(recipe, corpus)
+    if needs_reference(recipe):
+        read_reference(out, compared_rows(objective))
     model = build(read_config(run.model_folder), recipe.model.dropout or 0.0)
     if recipe.adapter:
         model.load_state_dict(load_base(run.model_folder).state_dict())
@@ -240,6 +250,7 @@ def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
         "memory_predicted": ready.memory,
         "compile_seconds": ready.compile_seconds,
         "notes": list(ready.notes),
+        **({REFERENCE: ready.base} if needs_reference(ready.recipe) else {}),
     }
 
 

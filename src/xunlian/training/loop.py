@@ -245,10 +245,10 @@ class Loop:
 
     def _validate_weights(self, validation: Validation, display: Display | None) -> None:
         state = self.progress
-        loss = self._validation_loss(validation)
-        self._log({"val_loss": loss})
+        loss, also = self._validation_means(validation)
+        self._log({"val_loss": loss, **{f"val_{name}": value for name, value in also.items()}})
         if display is not None:
-            display.validated(loss)
+            display.validated(loss, also)
         best = math.inf if state.best_val_loss is None else state.best_val_loss
         if loss < best:  # never so when it is not a number
             state.best_val_loss, state.best_step = loss, state.step
@@ -261,15 +261,16 @@ class Loop:
             say(f"Stopped early: {patience} validations without a better loss.")
             state.finished = True
 
-    def _validation_loss(self, validation: Validation) -> float:
-        """Over all of it, each process taking its share."""
+    def _validation_means(self, validation: Validation) -> tuple[float, dict[str, float]]:
+        """The loss, and what else there is, over all of it, each process taking its share."""
         first = validation.parts * self.group.rank // self.group.size
         last = validation.parts * (self.group.rank + 1) // self.group.size
         # Eager: a second compiled form (no gradients) would cost more time than it saves.
         with torch.compiler.set_stance("force_eager"):
-            nats, tokens = validation.nats(self.stepper.model, first, last, self.stepper.dtype)
-        total_nats, total_tokens = self.group.sum(nats, tokens)
-        return total_nats / total_tokens
+            sums = validation.nats(self.stepper.model, first, last, self.stepper.dtype)
+        nats, count, *others = self.group.sum(*sums)
+        also = zip(self.objective.also, others, strict=True)
+        return nats / count, {name: value / count for name, value in also}
 
     def _write_model(self) -> None:
         if not self.group.leads:
@@ -322,7 +323,7 @@ class Loop:
         most = self.settings.average_checkpoints
         mean, count = mean_weights(self.run.checkpoints, own, state.step, most)
         load_trained(model, mean)
-        loss = self._validation_loss(validation)
+        loss, _ = self._validation_means(validation)
         better = loss < state.best_val_loss
         if better:
             state.best_val_loss, state.best_step = loss, state.step

@@ -4,6 +4,7 @@ Everything else of a training is the same for all tasks: it sees rows of arrays,
 holds the targets, a loss module, and sums of nats over ranges of validation rows.
 """
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,20 +17,25 @@ from xunlian.data.contiguous import ContiguousRows
 from xunlian.data.conversations import ChatRows
 from xunlian.data.packed import PackedRows
 from xunlian.data.pairs import PairRows
+from xunlian.data.preferences import PreferenceRows
 from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.errors import InputError
 from xunlian.evaluation.chats import ChatValidation
 from xunlian.evaluation.pairs import PairValidation
 from xunlian.evaluation.perplexity import StreamValidation
+from xunlian.evaluation.preferences import ALSO, PreferenceValidation, compare
 from xunlian.evaluation.recurrent import CarriedValidation
 from xunlian.interop.huggingface import Model
 from xunlian.models.decoder import Decoder
-from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.models.log_probs import log_prob_gradients
+from xunlian.models.losses import IGNORED, ChunkGradients, chunk_gradients, cross_entropy
+from xunlian.models.preference import answer_log_probs
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.recipe.preference import Preference
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
-from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
 from xunlian.recipe.size import training_flops_per_pair, training_flops_per_token
 from xunlian.shards.corpus import MASK, Corpus
 
@@ -64,8 +70,9 @@ class Validation(Protocol):
     @property
     def parts(self) -> int: ...
 
-    def nats(self, model: Any, first: int, last: int, dtype: torch.dtype) -> tuple[float, int]:
-        """Sum of -log p over the targets of parts first .. last-1, and how many targets."""
+    def nats(self, model: Any, first: int, last: int, dtype: torch.dtype) -> tuple[float, ...]:
+        """Sum of -log p over the targets of parts first .. last-1, and how many targets; then the
+        sums of what `Objective.also` names."""
         ...
 
 
@@ -127,6 +134,42 @@ class ChatLoss(Loss):
         return self.of_hidden(hidden_BLD, targets_BL)
 
 
+class PreferenceLoss(Loss):
+    """Of packed preferences (data/preferences.py): as their method has it, summed over them."""
+
+    model: Decoder
+
+    def __init__(self, model: Decoder, dtype: torch.dtype, settings: Preference, smoothing: float):
+        super().__init__(model, dtype)
+        self.settings, self.smoothing = settings, smoothing  # of preferences, not of tokens
+        learns = model.head_weight.requires_grad
+        self.gradients = (
+            log_prob_gradients if learns else partial(log_prob_gradients, by_weight=False)
+        )
+
+    def forward(
+        self,
+        inputs_R2L: Tensor,
+        numbers_R2L: Tensor,
+        positions_R2L: Tensor,
+        targets_R2L: Tensor,
+        reference_R2P: Tensor,
+        which_RP: Tensor,
+    ) -> Tensor:
+        log_p_R2P, tokens_R2P = answer_log_probs(
+            self.model,
+            inputs_R2L,
+            numbers_R2L,
+            positions_R2L,
+            targets_R2L,
+            which_RP.shape[1],
+            self.dtype,
+            self.gradients,
+        )
+        losses_RP, _ = compare(log_p_R2P, tokens_R2P, reference_R2P, self.settings, self.smoothing)
+        return (losses_RP * (which_RP != IGNORED)).sum()
+
+
 class CarriedLoss(Loss):
     """As NextTokenLoss, of a recurrent network whose rows go on where those before ended.
 
@@ -167,12 +210,14 @@ class Objective:
         flops_per_token: of forward and backward, for one token of `rows.row_tokens`.
         validation: None when nothing is held out.
         notes: what a user should know.
+        also: names of further means that the validation gives.
     """
 
     rows: Rows
     validation: Validation | None
     flops_per_token: float
     notes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
@@ -185,6 +230,8 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
         return _pairs(recipe, corpus)
     if recipe.task == "chat":
         return _chats(recipe, corpus)
+    if recipe.task == "preference":
+        return _preferences(recipe, corpus)
     shape, context = shape_of(recipe.model), recipe.model.context
     train, val, seed = corpus.stream("train"), corpus.stream("val"), recipe.training.seed
     rows: Rows
@@ -255,30 +302,70 @@ def _chats(recipe: Recipe, corpus: Corpus) -> Objective:
 
     rows = ChatRows(corpus.stream("train"), corpus.stream("train", MASK), context, seed)
     packed = rows.conversations / rows.rows_per_epoch
-    notes = [f"Rows hold {packed:.1f} conversations and are {rows.filled:.0%} full."]
     val = None
     if corpus.split_card("val")["documents"]:
-        try:
+        with contextlib.suppress(InputError):  # those to train on fit, which is enough to go on
             val = ChatRows(corpus.stream("val"), corpus.stream("val", MASK), context, None)
-        except InputError:  # those to train on fit, which is enough to go on
-            notes.append(
-                f"Nothing is validated: every held-out conversation is longer than model.context = "
-                f"{context} tokens."
-            )
-    for what, count in (
-        ("lose their oldest turns", rows.cut + (val.cut if val else 0)),
-        ("are left out", rows.left_out + (val.left_out if val else 0)),
-    ):
-        if count:
-            notes.append(
-                f"{count:,} conversations {what}: longer than model.context = {context} tokens."
-            )
+    notes = _fitting(recipe, corpus, packed, rows, val)
     return Objective(
         rows,
         ChatValidation(val) if val else None,
         training_flops_per_token(recipe.model, shape_of(recipe.model), corpus.vocab_size),
-        tuple(notes),
+        notes,
     )
+
+
+def _preferences(recipe: Recipe, corpus: Corpus) -> Objective:
+    context = recipe.model.context
+    assert recipe.preference
+
+    def rows_of(split: str, seed: int | None) -> PreferenceRows:
+        tokens, marks = (
+            [corpus.stream(split, f"{side}{end}") for side in ("chosen", "rejected")]
+            for end in ("", f".{MASK}")
+        )
+        return PreferenceRows(tokens, marks, context, seed)
+
+    rows = rows_of("train", recipe.training.seed)
+    val = None
+    if corpus.split_card("val")["documents"]:
+        with contextlib.suppress(InputError):
+            val = rows_of("val", None)
+    notes = _fitting(recipe, corpus, rows.preferences / rows.rows_per_epoch, rows, val)
+    smoothing = recipe.training.label_smoothing or 0.0
+    return Objective(
+        rows,
+        PreferenceValidation(val, recipe.preference, smoothing) if val else None,
+        training_flops_per_token(
+            recipe.model,
+            shape_of(recipe.model),
+            corpus.vocab_size,
+            frozen=recipe.adapter is not None,
+        ),
+        notes,
+        ALSO,
+    )
+
+
+def _fitting(
+    recipe: Recipe,
+    corpus: Corpus,
+    packed: float,
+    rows: ChatRows | PreferenceRows,
+    val: ChatRows | PreferenceRows | None,
+) -> tuple[str, ...]:
+    """How rows are filled, and what does not fit into them."""
+    what, longer = CHAT_TASKS[recipe.task], f"longer than model.context = {recipe.model.context}"
+    notes = [f"Rows hold {packed:.1f} {what} and are {rows.filled:.0%} full."]
+    if corpus.split_card("val")["documents"] and val is None:
+        notes.append(f"Nothing is validated: all {what} that are held out are {longer} tokens.")
+    for outcome, count in (
+        ("lose their oldest turns", rows.cut + (val.cut if val else 0)),
+        ("are left out", rows.left_out + (val.left_out if val else 0)),
+    ):
+        if count:
+            notes.append(f"{count:,} {what} {outcome}: {longer} tokens.")
+    return tuple(notes)
 
 
 def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
@@ -292,13 +379,18 @@ def loss_of(recipe: Recipe, model: Model, dtype: torch.dtype) -> Loss:
         assert isinstance(model, Decoder)
         model.neftune_alpha = recipe.training.neftune_alpha
         return ChatLoss(model, dtype, smoothing)
+    if recipe.task == "preference":
+        assert isinstance(model, Decoder) and recipe.preference
+        return PreferenceLoss(model, dtype, recipe.preference, smoothing)
     kind = PairLoss if recipe.task in PAIR_TASKS else NextTokenLoss
     return kind(model, dtype, smoothing)
 
 
 def learned_tokens(corpus: Corpus, split: str = "train") -> int:
-    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs."""
-    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else None)
+    """Tokens that are predicted once in an epoch: all of a text, or the targets of pairs; of
+    preferences those of the chosen side, as long as the other one."""
+    column = "chosen" if corpus.task == "preference" else None
+    return corpus.tokens(split, "target" if corpus.task in PAIR_TASKS else column)
 
 
 def epoch_tokens(objective: Objective, corpus: Corpus) -> int:

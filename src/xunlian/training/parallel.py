@@ -44,6 +44,12 @@ class Group:
             distributed.all_reduce(tensor)
         return tensor.unbind()
 
+    def sum_tensor(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor of the host over all processes, in its own precision."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
     def from_lead(self, *values: float) -> list[float]:
         """The lead's `values`, on every process."""
         return self.sum(*(value if self.leads else 0.0 for value in values))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from xunlian.errors import InputError
+from xunlian.evaluation.preferences import needs_reference
 from xunlian.interop.adapters import adapt
 from xunlian.interop.huggingface import Model
 from xunlian.machine.features import Machine, read_machine
@@ -18,7 +19,7 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import use_fp8
 from xunlian.recipe.load import load_recipe
-from xunlian.recipe.settings import Recipe, Training
+from xunlian.recipe.settings import CHAT_TASKS, Recipe, Training
 from xunlian.runs.adapted import fingerprint
 from xunlian.runs.initial import start_from
 from xunlian.runs.load import is_run
@@ -52,7 +53,7 @@ class Setup:
         step_seconds: of an eager step, roughly; a compiled one takes less.
         memory: predicted bytes by part.
         notes: what was decided and why, as the user was told.
-        base: checksum of the weights that an adapter was made for.
+        base: checksum of the weights that an adapter was made for, or preferences compare with.
     """
 
     recipe: Recipe
@@ -88,7 +89,8 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     asked = recipe.training
     recipe, tuned = decisions.apply_tuned(decided.recipe, asked, vocab_size, machine, group)
     found = [*decided.notes, tuned] if tuned else [*decided.notes]
-    if initial and not is_run(initial.source) and asked.learning_rate is None:
+    fresh_rates = asked.learning_rate is None and recipe.task != "preference"
+    if initial and not is_run(initial.source) and fresh_rates:
         found.append(RATES_NOTE)
     for note in found:
         decisions.tell(note, group)
@@ -105,8 +107,9 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     else:
         model = build_model(recipe, vocab_size)
     base = None
-    if recipe.adapter:
+    if recipe.adapter or needs_reference(recipe):
         base = fingerprint(model)
+    if recipe.adapter:
         found.append(add_adapter(model, recipe))
         decisions.tell(found[-1], group)
     if recipe.training.bigram_start:
@@ -155,12 +158,13 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
 
 
 def _check_task(recipe: Recipe, corpus: Corpus) -> None:
-    kinds = {"language-model": "text", "chat": "conversations"}
+    kinds = {"language-model": "text", **CHAT_TASKS}
     wants, has = (kinds.get(task, "pairs") for task in (recipe.task, corpus.task))
     if wants != has:
         prepare = {
             "text": "TEXT",
             "conversations": "FILES --chat",
+            "preferences": "FILES --preference",
             "pairs": "--pairs SOURCE TARGET",
         }[wants]
         raise InputError(

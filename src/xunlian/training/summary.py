@@ -1,6 +1,7 @@
 """What a finished training shows: its scores, samples, the report, and what to type next."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xunlian.console import console, say
@@ -9,8 +10,9 @@ from xunlian.decoding.generate import generate_texts
 from xunlian.decoding.model import LoadedModel, make_engine
 from xunlian.decoding.translator import prepare_translator
 from xunlian.errors import InputError
+from xunlian.evaluation.preferences import ALSO, needs_reference
 from xunlian.files import write_text
-from xunlian.recipe.settings import PAIR_TASKS, Recipe
+from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
 from xunlian.runs.load import Loaded, load_run, require_decoder
@@ -27,7 +29,7 @@ SAMPLE_CHARACTERS = 600
 def summarize(run: Run, corpus: Corpus) -> None:
     """Print the outcome of a finished run and write its report."""
     facts = run.facts()
-    scores = val_scores(facts.get("best_val_loss"), corpus)
+    scores = val_scores(facts.get("best_val_loss"), corpus, run.metrics())
     samples = write_samples(run)
     translations = translate_samples(run, corpus)
     report = _report(run, corpus, facts, scores, samples, translations)
@@ -35,10 +37,18 @@ def summarize(run: Run, corpus: Corpus) -> None:
     _print(run, facts, scores, samples, translations)
 
 
-def val_scores(val_loss: float | None, corpus: Corpus) -> dict[str, float]:
-    """Perplexity and bits per byte of the validation text from its mean loss in nats."""
+def val_scores(
+    val_loss: float | None, corpus: Corpus, metrics: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, float]:
+    """Perplexity and bits per byte of the validation text from its mean loss in nats; of
+    preferences, what else the line of `metrics` with this loss says."""
     if val_loss is None:
         return {}
+    if corpus.task == "preference":
+        # The mean of checkpoints has no line.
+        line = next((row for row in metrics if row.get("val_loss") == val_loss), {})
+        also = {name: line[f"val_{name}"] for name in ALSO if line}
+        return {"loss": val_loss, **also}
     card = corpus.split_card("val")
     nats = val_loss * (card["tokens"] - 1)
     scores = {"loss": val_loss, "perplexity": math.exp(min(val_loss, 700))}
@@ -48,13 +58,13 @@ def val_scores(val_loss: float | None, corpus: Corpus) -> dict[str, float]:
 
 
 def write_samples(run: Run) -> list[tuple[str, str]]:
-    """(prompt, continuation) for each prompt of the recipe, or one from nothing; of a chat, the
+    """(prompt, continuation) for each prompt of the recipe, or one from nothing; of what chats, the
     prompts that there are, with their answers."""
     if run.recipe.task in PAIR_TASKS:
         return []
     loaded = load_run(run.path)
     prompts = list(run.recipe.prompts) or [""]
-    if run.recipe.task == "chat":
+    if run.recipe.task in CHAT_TASKS:
         return [(f"{prompt}\n", _answer(run, loaded, prompt)) for prompt in run.recipe.prompts]
     tokens = [loaded.tokenizer.encode_prompt(prompt) for prompt in prompts]
     settings = run.recipe.decoding.model_copy(
@@ -145,11 +155,11 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
             (f"xunlian evaluate {run.path} --metrics rouge", "score it on the validation pairs"),
             *more,
         ]
-    if run.recipe.task == "chat":
+    if run.recipe.task in CHAT_TASKS:
         return [
             (f"xunlian chat {run.path}", "talk with it"),
             (f"xunlian evaluate {run.path}", "score it on the held-out answers"),
-            longer,
+            *more,
         ]
     prompt = (run.recipe.prompts or ("",))[0].strip().replace("\n", " ")
     return [
@@ -181,7 +191,13 @@ def _print(
         f"\nTrained {facts['parameters']:,} parameters on {facts['tokens']:,} tokens in "
         f"{duration(facts['seconds'])} ({facts['step']} steps)."
     )
-    if scores:
+    if "reward_accuracy" in scores:
+        say(
+            f"Validation: loss {scores['loss']:.4f}; the chosen answer has the higher reward in "
+            f"{scores['reward_accuracy']:.1%} of the preferences, by "
+            f"{scores['reward_margin']:.3f} on average."
+        )
+    elif "perplexity" in scores:
         bits = f", bits per byte {scores['bits_per_byte']:.3f}" if "bits_per_byte" in scores else ""
         say(f"Validation: loss {scores['loss']:.4f}, perplexity {scores['perplexity']:.2f}{bits}.")
     for prompt, text in samples:
@@ -212,13 +228,16 @@ def _report(
         "tokens seen": f"{facts['tokens'] / 1e6:.2f} M",
         "time": duration(facts["seconds"]),
     }
-    if scores:
-        headline |= {
-            "validation loss": f"{scores['loss']:.4f}",
-            "perplexity": f"{scores['perplexity']:.2f}",
-        }
-        if "bits_per_byte" in scores:
-            headline["bits per byte"] = f"{scores['bits_per_byte']:.3f}"
+    shown_scores = {
+        "loss": ("validation loss", ".4f"),
+        "perplexity": ("perplexity", ".2f"),
+        "bits_per_byte": ("bits per byte", ".3f"),
+        "reward_accuracy": ("reward accuracy", ".1%"),
+        "reward_margin": ("reward margin", ".3f"),
+    }
+    for name, value in scores.items():
+        label, form = shown_scores[name]
+        headline[label] = format(value, form)
     training, rates = run.recipe.training, facts["rates"]
     shown = {
         "steps": f"{facts['step']:,}",
@@ -236,10 +255,16 @@ def _report(
         f"{facts['machine']['device']}",
     }
     notes = list(facts["notes"])
-    notes.append(
-        f"A model that knows nothing has a loss of ln {facts['vocab_size']} = "
-        f"{math.log(facts['vocab_size']):.2f}."
-    )
+    if run.recipe.task != "preference":
+        notes.append(
+            f"A model that knows nothing has a loss of ln {facts['vocab_size']} = "
+            f"{math.log(facts['vocab_size']):.2f}."
+        )
+    elif needs_reference(run.recipe):
+        notes.append(
+            f"Where a model differs from the one it started from in nothing, the loss is ln 2 = "
+            f"{math.log(2):.2f} and the reward margin 0."
+        )
     if facts.get("skipped"):
         notes.append(f"{facts['skipped']} steps were left out: their gradient was not finite.")
     if facts.get("best_step") and facts["best_step"] < facts["step"]:

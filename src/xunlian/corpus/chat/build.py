@@ -1,8 +1,12 @@
-"""Files of conversations in, a chat corpus out.
+"""Files of conversations in, a chat corpus out; or of preferences, and a corpus of these.
 
     train-00000.bin        the tokens that the chat template makes, a conversation a document
     train-00000.mask.bin   for each: 0 read, 1 learned; 2 is added where a user's turn begins
     chat_template.jinja    beside the tokenizer, as Transformers takes it
+
+A corpus of preferences has two such pairs of files, train-00000.chosen.bin and .chosen.mask.bin,
+and the same of `rejected`: each side is a whole conversation, and learned is what follows the turns
+that both begin with.
 
 Two readings: the first judges (survey.py), the second encodes. The folder appears whole or not at
 all; the same input gives the same bytes.
@@ -34,7 +38,7 @@ from xunlian.corpus.sample import Sampler, texts
 from xunlian.errors import InputError
 from xunlian.files import atomic_folder, write_json
 from xunlian.recipe.settings import Recipe
-from xunlian.shards.corpus import CARD, FORMAT, MASK, Corpus, open_corpus
+from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
 from xunlian.tokenizer.chat import LEARNED
@@ -52,7 +56,8 @@ def build_chat_corpus(
     show: Callable[[Survey], None] | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> Corpus:
-    """Prepare the conversations of `recipe.corpus.sources` into the folder `out`.
+    """Prepare the conversations (task `chat`) or preferences of `recipe.corpus.sources` into the
+    folder `out`.
 
     Args:
         examples: how many conversations to keep for `show`.
@@ -75,7 +80,8 @@ def build_chat_corpus(
             writers = {
                 split: tuple(
                     stack.enter_context(ShardWriter(folder, split, kind, shard_tokens, column))
-                    for kind, column in ((dtype, None), (_MASK_DTYPE, MASK))
+                    for columns in found.kind.columns
+                    for kind, column in zip((dtype, _MASK_DTYPE), columns, strict=True)
                 )
                 for split in SPLITS
             }
@@ -89,19 +95,29 @@ def build_chat_corpus(
                     if reads:
                         _write(reads, found, writers[split], counts[split])
                         for read in reads:
-                            sampler.add("\n".join(turn["content"] for turn in read.turns))
+                            for side in read.sides:
+                                sampler.add("\n".join(turn["content"] for turn in side.turns))
         splits = {
             split: {
                 **{name: counts[split][name] for name in _COUNTED},
+                **_columns(found, counts[split]),
                 "shards": [shard for writer in writers[split] for shard in writer.shards],
             }
             for split in SPLITS
         }
         if found.val and not splits["val"]["documents"]:
-            raise InputError(f"'{found.val[0].name}' has no conversation to validate on.")
+            raise InputError(f"'{found.val[0].name}' has no {found.kind.what} to validate on.")
         measured = list(texts(sampler.excerpts()))
         write_json(folder / CARD, _card(recipe, found, notes, splits, measured, dtype))
     return open_corpus(out)
+
+
+def _columns(found: Survey, counts: Counter[str]) -> dict[str, Any]:
+    """What the card says of each side, where there are two."""
+    if len(found.kind.columns) == 1:
+        return {}
+    names = [tokens for tokens, _ in found.kind.columns]
+    return {"columns": {name: {"tokens": counts[f"{name}.tokens"]} for name in names}}
 
 
 _COUNTED = ("documents", "turns", "tokens", "answer_tokens", "bytes", "characters", "words")
@@ -113,7 +129,7 @@ def _kept(
     """('train' or 'val', a conversation that stays): the second reading."""
     render, settings = found.chat.rendered, found.settings
     verdicts = iter(found.verdicts)
-    for read in read_chats(found.train, settings, notes, render, advance):
+    for read in read_chats(found.train, settings, notes, render, advance, found.kind):
         verdict = next(verdicts, None)
         if verdict is None:
             raise _changed()
@@ -121,7 +137,7 @@ def _kept(
             yield ("train" if verdict == TRAIN else "val"), read
     if next(verdicts, None) is not None:
         raise _changed()
-    for read in read_chats(found.val, settings, notes, render, advance):
+    for read in read_chats(found.val, settings, notes, render, advance, found.kind):
         yield "val", read
 
 
@@ -138,27 +154,28 @@ def _write(
     writers: tuple[ShardWriter, ...],
     counts: Counter[str],
 ) -> None:
-    encoded = found.chat.encode([read.rendered for read in reads])
-    lengths = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int32)
-    starts = np.ones(len(encoded), dtype=bool)
-    columns: tuple[np.ndarray, ...] = (
-        np.fromiter((i for tokens in encoded for i in tokens.ids), np.int64),
-        np.fromiter((mark for tokens in encoded for mark in tokens.marks), np.uint8),
-    )
-    for writer, column in zip(writers, columns, strict=True):
-        writer.write(column, lengths, starts)
-    said = [turn["content"] for read in reads for turn in read.turns]
-    counts.update(
-        {
-            "documents": len(reads),
-            "turns": len(said),
-            "tokens": len(columns[0]),
-            "answer_tokens": int((columns[1] & LEARNED).sum()),
-            "bytes": sum(len(text.encode()) for text in said),
-            "characters": sum(map(len, said)),
-            "words": sum(map(count_words, said)),
-        }
-    )
+    counts["documents"] += len(reads)
+    for number, (name, _) in enumerate(found.kind.columns):
+        sides = [read.sides[number] for read in reads]
+        encoded = found.chat.encode([side.rendered for side in sides])
+        lengths = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int32)
+        starts = np.ones(len(encoded), dtype=bool)
+        ids = np.fromiter((i for tokens in encoded for i in tokens.ids), np.int64)
+        marks = np.fromiter((mark for tokens in encoded for mark in tokens.marks), np.uint8)
+        writers[2 * number].write(ids, lengths, starts)
+        writers[2 * number + 1].write(marks, lengths, starts)
+        said = [turn["content"] for side in sides for turn in side.turns]
+        counts.update(
+            {
+                "turns": len(said),
+                "tokens": len(ids),
+                f"{name}.tokens": len(ids),
+                "answer_tokens": int((marks & LEARNED).sum()),
+                "bytes": sum(len(text.encode()) for text in said),
+                "characters": sum(map(len, said)),
+                "words": sum(map(count_words, said)),
+            }
+        )
 
 
 def _card(
@@ -180,7 +197,7 @@ def _card(
     return {
         "format": FORMAT,
         "xunlian": xunlian.__version__,
-        "task": "chat",
+        "task": found.kind.task,
         "sources": listed(found.train),
         "val": listed(found.val) if found.val else recipe.corpus.val[0],
         "reading": recipe.corpus.model_dump(include={"encoding"}),

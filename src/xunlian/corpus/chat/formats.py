@@ -29,7 +29,7 @@ TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "tur
           "chat")  # fmt: skip
 _ROLES = ("role", "from", "speaker", "author", "sender")
 _TEXTS = ("content", "value", "text", "utterance", "message", "body")
-_ASKED = ("instruction", "prompt", "question", "query", "problem", "user", "human", "input")
+ASKED = ("instruction", "prompt", "question", "query", "problem", "user", "human", "input")
 _ANSWERS = ("output", "response", "completion", "answer", "assistant", "reply", "target",
             "solution", "golden")  # fmt: skip
 _SYSTEMS = ("system", "system_prompt", "system_message")
@@ -66,35 +66,40 @@ def conversations_of(record: Any) -> tuple[str, list[Conversation]]:
         Broken: a turn is not text, or of nobody known.
     """
     if isinstance(record, list):
-        return "dialogue list", [_turns(record)[1]]
+        return "dialogue list", [turns_of(record)[1]]
     if not isinstance(record, dict):
         raise Unknown
-    system = [
-        {"role": "system", "content": record[key]}
-        for key in (*_SYSTEMS, "tools")
-        if isinstance(record.get(key), str) and record[key].strip() not in ("", "[]")
-    ]
+    system = system_of(record)
     for key in TURNS:
         if isinstance(record.get(key), list) and record[key]:
-            name, turns = _turns(record[key])
-            return name, [_with_system(system, turns)]
-    asked, answer = _first(record, _ASKED), _first(record, _ANSWERS)
+            name, turns = turns_of(record[key])
+            return name, [with_system(system, turns)]
+    asked, answer = first_of(record, ASKED), first_of(record, _ANSWERS)
     if asked is None and answer is None:
         raise Unknown
     if asked == "instruction" and isinstance(record.get("instances"), list):
         rows = [{**record, **row} for row in record["instances"] if isinstance(row, dict)]
-        return "Alpaca", [_with_system(system, _asked(row, "instruction")) for row in rows]
+        return "Alpaca", [with_system(system, _asked(row, "instruction")) for row in rows]
     if asked is None or answer is None:
         raise Unknown
     name = "Alpaca" if (asked, answer) == ("instruction", "output") else f"{asked} and {answer}"
-    return name, [_with_system(system, _asked(record, asked))]
+    return name, [with_system(system, _asked(record, asked))]
 
 
-def _first(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def system_of(record: Mapping[str, Any]) -> Conversation:
+    """A record's own system message, and what it says of tools."""
+    return [
+        {"role": "system", "content": record[key]}
+        for key in (*_SYSTEMS, "tools")
+        if isinstance(record.get(key), str) and record[key].strip() not in ("", "[]")
+    ]
+
+
+def first_of(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in record), None)
 
 
-def _with_system(system: list[Message], turns: Conversation) -> Conversation:
+def with_system(system: list[Message], turns: Conversation) -> Conversation:
     """The record's own system message, unless the turns begin with one."""
     if not system or (turns and turns[0]["role"] == "system"):
         return turns
@@ -104,37 +109,41 @@ def _with_system(system: list[Message], turns: Conversation) -> Conversation:
 
 def _asked(record: Mapping[str, Any], key: str) -> Conversation:
     """Of an instruction and its output, or a prompt and its completion."""
-    answer = _first(record, _ANSWERS)
-    asked, said = record[key], record.get(answer or "")
-    if _is_messages(asked) or _is_messages(said):
-        return [
-            message
-            for role, value, place in (("user", asked, key), ("assistant", said, str(answer)))
-            for message in (
-                _turns(value)[1] if _is_messages(value) else [_message(role, value, place)]
-            )
-        ]
+    answer = str(first_of(record, _ANSWERS))
+    said = record.get(answer)
+    if is_messages(said):
+        return [*prompt_of(record, key), *turns_of(said)[1]]
+    return [*prompt_of(record, key), message("assistant", said, answer)]
+
+
+def prompt_of(record: Mapping[str, Any], key: str) -> Conversation:
+    """What stands under `key`: messages, or an instruction with its input and history.
+
+    Raises:
+        Unknown, Broken: as `conversations_of`.
+    """
+    asked = record[key]
+    if is_messages(asked):
+        return turns_of(asked)[1]
     turns = []
     history = record.get("history")
     if isinstance(history, list):
-        turns = _turns(history)[1]
+        turns = turns_of(history)[1]
     text = _text(asked, key)
     if key != "input" and record.get("input") not in (None, ""):
         text = f"{text}\n\n{_text(record['input'], 'input')}"
-    turns.append({"role": "user", "content": text})
-    turns.append(_message("assistant", said, str(answer)))
-    return turns
+    return [*turns, {"role": "user", "content": text}]
 
 
-def _is_messages(value: Any) -> TypeGuard[list[Any]]:
+def is_messages(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _message(role: str, value: Any, place: str) -> Message:
+def message(role: str, value: Any, place: str) -> Message:
     return {"role": role, "content": _text(value, place)}
 
 
-def _turns(turns: Sequence[Any]) -> tuple[str, Conversation]:
+def turns_of(turns: Sequence[Any]) -> tuple[str, Conversation]:
     """(the form's name, the messages)."""
     if all(isinstance(turn, dict) for turn in turns):
         role, text = (

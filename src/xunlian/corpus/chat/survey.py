@@ -1,11 +1,12 @@
-"""The first reading of conversations: what is recognized, which of them stay, and the tokenizer.
+"""The first reading of conversations or preferences: what is recognized, which of them stay, and
+the tokenizer.
 
 A byte for each conversation, its verdict, steers the second reading (build.py), as it does for
 pairs.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -17,15 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from xunlian.console import progress
-from xunlian.corpus.chat.clean import clean_conversation
-from xunlian.corpus.chat.formats import (
-    FORMATS,
-    Broken,
-    Conversation,
-    NoAnswer,
-    Unknown,
-    conversations_of,
-)
+from xunlian.corpus.chat.formats import Broken, NoAnswer, Unknown
+from xunlian.corpus.chat.kinds import CHATS, Kind, Render, Side, kind_of
+from xunlian.corpus.chat.preference import SIDES
 from xunlian.corpus.chat.read import CHAT_FORMATS, read_chat_records
 from xunlian.corpus.pairs.clean import Seen
 from xunlian.corpus.reading.sources import Source, expand_source
@@ -38,22 +33,20 @@ from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.settings import Tokenizer as TokenizerSettings
 from xunlian.tokenizer.chat import Chat, make_chat
-from xunlian.tokenizer.template import Rendered, Template, TemplateError, find_template, plain
+from xunlian.tokenizer.template import Template, TemplateError, find_template, plain
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
 from xunlian.tokenizer.train import KINDS
 
 DROPPED, TRAIN, VAL = 0, 1, 2
 _BATCH = 1024  # conversations judged at once
-Render = Callable[[Conversation], Rendered]
 
 
 class Read(NamedTuple):
-    """A conversation as it is learned, and as text."""
+    """What one record holds: a conversation, or the two of a preference."""
 
     source: str
     form: str
-    turns: Conversation
-    rendered: Rendered
+    sides: tuple[Side, ...]
 
 
 @dataclass
@@ -76,6 +69,7 @@ class Survey:
         examples: the first conversations.
     """
 
+    kind: Kind
     settings: CorpusSettings
     train: list[Source]
     val: list[Source]
@@ -97,7 +91,8 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
             tokenizer or the template cannot be used.
     """
     corpus, settings = recipe.corpus, recipe.tokenizer
-    train, val, holdout = _files(corpus)
+    kind = kind_of(recipe.task)
+    train, val, holdout = _files(corpus, kind)
     given = _given(settings)
     template, specials = _template(settings, given)
     sampler = None if given else Sampler(settings.sample_bytes)
@@ -106,9 +101,9 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
     with progress() as bar:
         task = bar.add_task("read", total=sum(source.size for source in train))
         render = partial(template.render_learned, specials=specials)
-        reads = read_chats(train, corpus, notes, render, lambda n: bar.advance(task, n))
+        reads = read_chats(train, corpus, notes, render, lambda n: bar.advance(task, n), kind)
         while batch := list(islice(reads, _BATCH)):
-            hashes = np.array([_hash(read.rendered.text) for read in batch], dtype=np.uint64)
+            hashes = np.array([_hash(read) for read in batch], dtype=np.uint64)
             for read, repeated in zip(batch, seen.add(hashes), strict=True):
                 if repeated:
                     notes.dropped["duplicates"] += 1
@@ -120,16 +115,17 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
                 if len(shown) < examples:
                     shown.append(read)
                 if not held_out and sampler:
-                    text = _without(read.rendered.text, specials)
-                    size += len(text.encode())
-                    sampler.add(text)
-    _check(verdicts, holdout)
+                    for side in read.sides:
+                        text = _without(side.rendered.text, specials)
+                        size += len(text.encode())
+                        sampler.add(text)
+    _check(verdicts, holdout, kind)
     if given:
         chat, added = make_chat(given, settings.chat_template)
     else:
         assert sampler
         chat, added = _own(settings, template, sampler, size)
-    return Survey(corpus, train, val, chat, added, notes, verdicts, shown)
+    return Survey(kind, corpus, train, val, chat, added, notes, verdicts, shown)
 
 
 def read_chats(
@@ -138,8 +134,9 @@ def read_chats(
     notes: Notes,
     render: Render,
     advance: Advance,
+    kind: Kind = CHATS,
 ) -> Iterator[Read]:
-    """The cleaned conversations of all files, in order.
+    """The cleaned conversations (or what else `kind` says) of all files, in order.
 
     Raises:
         InputError: a file cannot be read, is in no known form, or has broken conversations and
@@ -154,20 +151,19 @@ def read_chats(
         for number, record in read_chat_records(source, settings, notes.dropped, advance):
             fields = fields or _fields(record)
             try:
-                form, conversations = conversations_of(record)
+                form, candidates = kind.parse(record)
             except Unknown:
                 if not forms and settings.on_error == "stop":
-                    raise _unknown(source.name, fields) from None
+                    raise _unknown(source.name, fields, kind) from None
                 broken.add(number, "in none of the known forms")
                 continue
             except Broken as error:
                 broken.add(number, str(error))
                 continue
             forms[form] += 1
-            for conversation in conversations:
+            for candidate in candidates:
                 try:
-                    turns = clean_conversation(conversation, notes.changes)
-                    rendered = render(turns)
+                    sides = kind.learn(candidate, notes.changes, render)
                 except NoAnswer as error:
                     silent += 1
                     broken.add(number, str(error))
@@ -176,26 +172,29 @@ def read_chats(
                 except TemplateError as error:
                     broken.add(number, f"the chat template does not take it: {error}")
                 else:
-                    if not rendered.learned:
+                    if not all(side.rendered.learned for side in sides):
                         broken.add(number, "the chat template writes no answer")
                         continue
                     answers += 1
-                    yield Read(source.name, form, turns, rendered)
+                    yield Read(source.name, form, sides)
         if not forms and broken.count and fields:
-            raise _unknown(source.name, fields)
+            raise _unknown(source.name, fields, kind)
         if silent and not answers and silent == broken.count:
             raise InputError(
                 f"'{source.name}' has no answers: no turn of its {silent:,} conversations is the "
                 f"assistant's. The first has the fields {', '.join(fields) or 'of a list'}. Known "
-                f"are {FORMATS}."
+                f"are {kind.formats}."
             )
         broken.finish()
 
 
-def _unknown(name: str, fields: list[str]) -> InputError:
+def _unknown(name: str, fields: list[str], kind: Kind) -> InputError:
+    mend = ""
+    if kind is CHATS and set(SIDES) <= set(fields):
+        mend = " Chosen and rejected answers are prepared with --preference."
     return InputError(
-        f"'{name}' has no conversations in a known form: its fields are {', '.join(fields)}. "
-        f"Known are {FORMATS}."
+        f"'{name}' has no {kind.what} in a known form: its fields are {', '.join(fields)}. "
+        f"Known are {kind.formats}.{mend}"
     )
 
 
@@ -205,14 +204,14 @@ def _fields(record: object) -> list[str]:
     return [f"(a {type(record).__name__}, no object)"]
 
 
-def _files(corpus: CorpusSettings) -> tuple[list[Source], list[Source], Holdout]:
+def _files(corpus: CorpusSettings, kind: Kind) -> tuple[list[Source], list[Source], Holdout]:
     if not corpus.sources:
-        raise InputError("Nothing to prepare: name files of conversations, or set corpus.sources.")
-    train = _expand(corpus.source_paths)
+        raise InputError(f"Nothing to prepare: name files of {kind.what}, or set corpus.sources.")
+    train = _expand(corpus.source_paths, kind)
     holdout = parse_holdout(corpus.val)
     if holdout is not None:
         return train, [], holdout
-    val = _expand(corpus.val)
+    val = _expand(corpus.val, kind)
     held_out = {source.path.resolve() for source in val}
     train = [source for source in train if source.path.resolve() not in held_out]
     if not train:
@@ -222,12 +221,12 @@ def _files(corpus: CorpusSettings) -> tuple[list[Source], list[Source], Holdout]
     return train, val, Holdout(Fraction(0))
 
 
-def _expand(given: tuple[str, ...]) -> list[Source]:
+def _expand(given: tuple[str, ...], kind: Kind) -> list[Source]:
     found = [source for name in given for source in expand_source(name, CHAT_FORMATS)]
     for source in found:
         if source.format not in CHAT_FORMATS.values():
             raise InputError(
-                f"'{source.name}' is no file of conversations: these end in "
+                f"'{source.name}' is no file of {kind.what}: these end in "
                 f"{', '.join(CHAT_FORMATS)}."
             )
     return found
@@ -279,16 +278,19 @@ def _without(text: str, specials: tuple[str, ...]) -> str:
     return plain(text)
 
 
-def _hash(text: str) -> int:
+def _hash(read: Read) -> int:
+    text = "\0".join(side.rendered.text for side in read.sides)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _check(verdicts: bytearray, holdout: Holdout) -> None:
+def _check(verdicts: bytearray, holdout: Holdout, kind: Kind) -> None:
     kept = len(verdicts) - verdicts.count(DROPPED)
     if not kept:
-        raise InputError("No conversation is left to train on: the files hold none that can be.")
+        raise InputError(
+            f"None of the {kind.what} is left to train on: the files hold none that can be."
+        )
     if (holdout.fraction and VAL not in verdicts) or TRAIN not in verdicts:
         raise InputError(
-            f"{kept:,} conversations are too few to hold out {float(holdout.fraction):g} of them. "
+            f"{kept:,} {kind.what} are too few to hold out {float(holdout.fraction):g} of them. "
             "Use --val 0, or files."
         )
