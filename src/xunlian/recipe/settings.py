@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.corpus import Corpus, split_download
 from xunlian.recipe.decoding import Decoding
+from xunlian.recipe.distill import Distill
 from xunlian.recipe.table import Table
 from xunlian.recipe.tokenizer import Tokenizer
 
@@ -282,6 +283,7 @@ class Recipe(Table):
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     adapter: Adapter | None = Field(None, description="Train a few small matrices only.")
+    distill: Distill | None = Field(None, description="Learn from a bigger model, too.")
     training: Training = Training()
     decoding: Decoding = Decoding()
 

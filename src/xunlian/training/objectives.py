@@ -4,7 +4,7 @@ Everything else of a training is the same for all tasks: it sees rows of arrays,
 holds the targets, a loss module, and sums of nats over ranges of validation rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ from xunlian.evaluation.perplexity import StreamValidation
 from xunlian.evaluation.recurrent import CarriedValidation
 from xunlian.interop.huggingface import Model
 from xunlian.models.decoder import Decoder
+from xunlian.models.distillation import distilled_gradients
+from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.losses import ChunkGradients, chunk_gradients, cross_entropy
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
@@ -32,6 +34,7 @@ from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.size import training_flops_per_pair, training_flops_per_token
 from xunlian.shards.corpus import MASK, Corpus
+from xunlian.training.teacher import Teacher, teacher_flops
 
 OWN_FORMAT = "Other engines have no class for this network: only Xunlian opens its model/."
 
@@ -72,59 +75,76 @@ class Validation(Protocol):
 class Loss(nn.Module):
     """A batch in, summed loss in nats out; what DDP wraps.
 
-    `gradients` may be replaced by a compiled form of itself.
+    `gradients` may be replaced by a compiled form of itself. A `teacher` reads the same batch.
     """
 
     gradients: ChunkGradients
     carried: Tensor | None = None  # what goes on from step to step, beside the weights
+    teacher: Teacher | None = None
 
     def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
         super().__init__()
         self.model, self.dtype = model, dtype
-        options: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
+        self._options: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
         if not model.head_weight.requires_grad:
-            options["by_weight"] = False
-        self.gradients = partial(chunk_gradients, **options) if options else chunk_gradients
-
-    def of_hidden(self, hidden_BLD: Tensor, targets_BL: Tensor) -> Tensor:
-        return cross_entropy(
-            hidden_BLD.flatten(0, 1), self.model.head_weight, targets_BL.flatten(), self.gradients
+            self._options["by_weight"] = False
+        self.gradients = (
+            partial(chunk_gradients, **self._options) if self._options else chunk_gradients
         )
+
+    def learn_from(self, teacher: Teacher) -> None:
+        """Learn the teacher's probabilities, too."""
+        self.teacher = teacher
+        self.gradients = partial(
+            distilled_gradients,
+            temperature=teacher.temperature,
+            hard_weight=teacher.hard_weight,
+            **self._options,
+        )
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        *inputs, targets = batch
+        taught = None
+        if self.teacher:
+            with torch.no_grad():
+                hidden = self.hidden(self.teacher.model, *inputs)
+            taught = (hidden.flatten(0, 1), self.teacher.head_KE)
+        return cross_entropy(
+            self.hidden(self.model, *inputs).flatten(0, 1),
+            self.model.head_weight,
+            targets.flatten(),
+            self.gradients,
+            taught,
+        )
+
+    def hidden(self, model: Any, *inputs: Tensor) -> Tensor:
+        """What `model` makes of all arrays of a batch but the targets: (rows, L, D)."""
+        raise NotImplementedError
 
 
 class NextTokenLoss(Loss):
     """Of every token of a text, from those before it."""
 
-    def forward(self, tokens_BL: Tensor, targets_BL: Tensor) -> Tensor:
-        return self.of_hidden(self.model(tokens_BL, self.dtype), targets_BL)
+    def hidden(self, model: Decoder, *inputs: Tensor) -> Tensor:
+        (tokens_BL,) = inputs
+        return model(tokens_BL, self.dtype)
 
 
 class PairLoss(Loss):
     """Of every target token, from its source and the target tokens before it."""
 
-    def forward(
-        self,
-        source_BS: Tensor,
-        source_pairs_BS: Tensor,
-        inputs_BT: Tensor,
-        target_pairs_BT: Tensor,
-        targets_BT: Tensor,
-    ) -> Tensor:
-        hidden_BTD = self.model(source_BS, source_pairs_BS, inputs_BT, target_pairs_BT, self.dtype)
-        return self.of_hidden(hidden_BTD, targets_BT)
+    def hidden(self, model: EncoderDecoder, *inputs: Tensor) -> Tensor:
+        source_BS, source_pairs_BS, inputs_BT, target_pairs_BT = inputs
+        return model(source_BS, source_pairs_BS, inputs_BT, target_pairs_BT, self.dtype)
 
 
 class ChatLoss(Loss):
     """Of the answers of packed conversations (data/conversations.py), each from what came before
     in its own conversation."""
 
-    model: Decoder
-
-    def forward(
-        self, inputs_BL: Tensor, numbers_BL: Tensor, positions_BL: Tensor, targets_BL: Tensor
-    ) -> Tensor:
-        hidden_BLD = self.model.confined(inputs_BL, numbers_BL, positions_BL, self.dtype)
-        return self.of_hidden(hidden_BLD, targets_BL)
+    def hidden(self, model: Decoder, *inputs: Tensor) -> Tensor:
+        inputs_BL, numbers_BL, positions_BL = inputs
+        return model.confined(inputs_BL, numbers_BL, positions_BL, self.dtype)
 
 
 class CarriedLoss(Loss):
@@ -134,29 +154,26 @@ class CarriedLoss(Loss):
     the gradients: truncated backpropagation through time.
     """
 
-    model: RecurrentModel
     carried: Tensor
 
     def __init__(self, model: RecurrentModel, dtype: torch.dtype, smoothing: float, lanes: int):
         super().__init__(model, dtype, smoothing)
         self.carried = model.new_state(lanes)
 
-    def forward(
-        self, tokens_BL: Tensor, lanes_B: Tensor, begins_B: Tensor, targets_BL: Tensor
-    ) -> Tensor:
-        """`begins_B` says which lanes forget what they had read."""
+    def hidden(self, model: RecurrentModel, *inputs: Tensor) -> Tensor:
+        """The last array says which lanes forget what they had read."""
+        tokens_BL, lanes_B, begins_B = inputs
         state = self.carried[:, :, lanes_B].masked_fill(begins_B.unsqueeze(-1), 0.0)
-        hidden_BLD, state = self.model.advance_state(tokens_BL, state, self.dtype)
+        hidden_BLD, state = model.advance_state(tokens_BL, state, self.dtype)
         self.carried[:, :, lanes_B] = state
-        return self.of_hidden(hidden_BLD, targets_BL)
+        return hidden_BLD
 
 
 class SortedPairLoss(Loss):
     """As PairLoss, of one pair a row: arrays are (rows, pairs, length)."""
 
-    def forward(self, source: Tensor, marks: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        arrays = (array.flatten(0, 1) for array in (source, marks, inputs))
-        return self.of_hidden(self.model(*arrays, self.dtype), targets.flatten(0, 1))
+    def hidden(self, model: RecurrentPairModel, *inputs: Tensor) -> Tensor:
+        return model(*(array.flatten(0, 1) for array in inputs), self.dtype)
 
 
 @dataclass(frozen=True)
@@ -181,6 +198,12 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     Raises:
         InputError: the corpus holds nothing that fits the context.
     """
+    objective = _objective_of(recipe, corpus)
+    flops = objective.flops_per_token + teacher_flops(recipe, corpus.vocab_size)
+    return replace(objective, flops_per_token=flops)
+
+
+def _objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     if recipe.task in PAIR_TASKS:
         return _pairs(recipe, corpus)
     if recipe.task == "chat":
