@@ -16,6 +16,7 @@ from xunlian.errors import InputError
 
 if TYPE_CHECKING:
     from xunlian.decoding.model import LoadedModel
+    from xunlian.decoding.rerank import Candidate
     from xunlian.recipe.settings import Decoding
     from xunlian.tokenizer.chat import Chat
 
@@ -41,6 +42,8 @@ def chat(
     stop: str | Sequence[str] | None = None,
     seed: int | None = None,
     precision: str = "auto",
+    rerank: int = 0,
+    min_safe: float | None = None,
 ) -> str:
     """What the model answers.
 
@@ -49,6 +52,11 @@ def chat(
         messages: what the user says, or a conversation: {"role": ..., "content": ...} each, the
             last one the user's.
         system: how the model is to be; for a conversation that does not say so itself.
+        rerank: how many answers to sample (among the 40 most probable tokens, unless `top_k` is
+            given), of which the model itself chooses the best; it must have learned ratings.
+            0: one answer, and no choice.
+        min_safe: with `rerank`, answers whose probability of being safe is less are left out; when
+            none is left, the answer is empty. Default: 0.5, if the model rates safety.
 
     A setting that is left out is the one of the run's recipe ([decoding]); recipe/settings.py
     explains each.
@@ -65,11 +73,21 @@ def chat(
         raise InputError("The last message must be the user's, for the model to answer it.")
     model, template = _open(run, precision)
     decoding = model.settings(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
-        repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p,
+        top_k=_top_k(top_k, rerank), min_p=min_p, repetition_penalty=repetition_penalty, stop=stop,
+        seed=seed,
     )  # fmt: skip
     told = given[0]["role"] == "system"
-    session = Session(model, template, decoding, None if told else system, given[:-1])
+    session = Session(
+        model,
+        template,
+        decoding,
+        None if told else system,
+        given[:-1],
+        rerank=rerank,
+        min_safe=min_safe,
+    )
+    session.check()
     return "".join(session.answer(given[-1]["content"], given[-1]["role"]))
 
 
@@ -79,7 +97,9 @@ class Session:
 
     Attributes:
         messages: what was said, without the system message of `system`.
+        rerank, min_safe: as `chat` takes them.
         forgotten: how many of the first turns the last answer could not see any more.
+        candidates: with `rerank`, those of every answer, the best first.
     """
 
     model: "LoadedModel"
@@ -87,7 +107,19 @@ class Session:
     decoding: "Decoding"
     system: str | None = None
     messages: list[dict[str, str]] = field(default_factory=list)
+    rerank: int = 0
+    min_safe: float | None = None
     forgotten: int = 0
+    candidates: "list[list[Candidate]]" = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raises InputError: this model cannot choose among its answers so."""
+        if self.rerank:
+            from xunlian.decoding.rerank import check_rerank
+
+            check_rerank(self.model, self.chat, self.decoding, self.rerank, self.min_safe)
+        elif self.min_safe is not None:
+            raise InputError("--min-safe is for --rerank N, which rates answers. Add it.")
 
     @property
     def all_messages(self) -> list[dict[str, str]]:
@@ -118,12 +150,37 @@ class Session:
                 f"{self.model.engine.context:,} tokens at once."
             )
         self.forgotten = forgotten
+        if self.rerank:
+            yield from self._best(asked, tokens)
+            return
         self.messages.append(asked)
         said = {"role": "assistant", "content": ""}
         self.messages.append(said)
         for piece in reply(self.model, self.chat, tokens, self.decoding):
             said["content"] += piece
             yield piece
+
+    def _best(self, asked: dict[str, str], tokens: list[int]) -> Iterator[str]:
+        """The best of several answers, whole; nothing, which is said, where none is safe."""
+        from xunlian.decoding.chat import without_turns
+        from xunlian.decoding.rerank import MIN_SAFE, SAFE, candidates
+
+        seen = without_turns([*self.all_messages, asked], self.forgotten)
+        found = candidates(self.model, self.chat, seen, tokens, self.decoding, self.rerank)
+        self.candidates.append(found)
+        least = MIN_SAFE if self.min_safe is None else self.min_safe
+        safe = [candidate for candidate in found if candidate.is_safe(least)]
+        if safe:
+            self.messages += [asked, {"role": "assistant", "content": safe[0].text}]
+            yield safe[0].text
+        elif found:
+            safest = max(candidate.ratings[SAFE] for candidate in found)
+            warn(
+                f"No answer: none of {len(found)} different ones is safe enough (the safest "
+                f"{safest:.2f}, wanted {least:g}). Ask otherwise, or set --min-safe."
+            )
+        else:
+            warn(f"No answer: all {self.rerank} were empty.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +194,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="say this, print the answer and leave; given several times, one after the other",
     )
     parser.add_argument("--system", metavar="TEXT", help="how the model is to be")
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="sample N answers (of the 40 most probable tokens, unless --top-k says otherwise), of "
+        "which the model chooses the best; for runs that have learned ratings",
+    )
+    parser.add_argument(
+        "--min-safe",
+        type=float,
+        metavar="P",
+        help="with --rerank: leave out answers whose probability of being safe is less; default: "
+        "0.5, if the model rates safety",
+    )
     add_sampling(parser)
     add_json(parser)
     parser.epilog = (
@@ -150,7 +222,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json and not arguments.message:
         raise InputError("--json is for --message.")
     model, template = _open(arguments.run, arguments.precision)
-    session = Session(model, template, sampling(model, arguments), arguments.system)
+    arguments.top_k = _top_k(arguments.top_k, arguments.rerank)
+    session = Session(
+        model,
+        template,
+        sampling(model, arguments),
+        arguments.system,
+        rerank=arguments.rerank,
+        min_safe=arguments.min_safe,
+    )
+    session.check()
     if not arguments.message:
         return _talk(session, arguments.run)
     for text in arguments.message:
@@ -167,9 +248,25 @@ def run(arguments: argparse.Namespace) -> int:
                 "settings": session.decoding.model_dump(exclude={"beam", "length_penalty"}),
                 "messages": session.all_messages,
                 "forgotten": session.forgotten,
+                **({"candidates": _shown(session)} if session.rerank else {}),
             }
         )
     return 0
+
+
+def _shown(session: Session) -> list[list[dict[str, object]]]:
+    """The candidates of every answer, for --json."""
+    return [
+        [{"text": each.text, "score": each.score, **each.ratings} for each in found]
+        for found in session.candidates
+    ]
+
+
+def _top_k(given: int | None, rerank: int) -> int | None:
+    """Candidates are sampled from fewer tokens, unless something else is asked for."""
+    from xunlian.decoding.rerank import TOP_K
+
+    return TOP_K if rerank and given is None else given
 
 
 def _open(run: str | Path, precision: str) -> "tuple[LoadedModel, Chat]":

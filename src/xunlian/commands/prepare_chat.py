@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from xunlian.corpus.chat.survey import Read, Survey
+from xunlian.corpus.chat.survey import Read, Survey, encode_reads
 from xunlian.tokenizer.chat import LEARNED, Chat, learned_texts
+from xunlian.tokenizer.ratings import rating_text
 
 _TURN = 300  # characters shown of a turn
 _OPEN, _CLOSE = "⟦", "⟧"
@@ -28,18 +29,20 @@ def _turns(read: Read) -> Iterator[str]:
         cut = f" ... ({len(text):,} characters)" if len(text) > _TURN else ""
         shown = (text[:_TURN] + cut).replace("\n", "\n" + 13 * " ")
         yield f"  {turn['role']:<10} {shown}"
+    if read.ratings:
+        yield f"  {'ratings':<10} {rating_text(read.ratings)}"
 
 
 def _learned(read: Read, chat: Chat) -> Iterator[str]:
     """The tokens as text, those that carry loss in brackets."""
-    (tokens,) = chat.encode([chat.rendered(read.turns)])
-    learned = sum(mark & LEARNED for mark in tokens.marks)
-    yield f"  {len(tokens.ids):,} tokens; the loss is of the {learned:,} in {_OPEN}{_CLOSE}:"
-    parts = (
-        f"{_OPEN}{_short(text)}{_CLOSE}" if is_learned else _short(text)
-        for text, is_learned in learned_texts(tokens, chat.tokenizer)
-    )
-    yield from ("  │ " + line for line in "".join(parts).rstrip("\n").split("\n"))
+    for tokens in encode_reads(chat, [read._replace(rendered=chat.rendered(read.turns))]):
+        learned = sum(mark & LEARNED for mark in tokens.marks)
+        yield f"  {len(tokens.ids):,} tokens; the loss is of the {learned:,} in {_OPEN}{_CLOSE}:"
+        parts = (
+            f"{_OPEN}{_short(text)}{_CLOSE}" if is_learned else _short(text)
+            for text, is_learned in learned_texts(tokens, chat.tokenizer)
+        )
+        yield from ("  │ " + line for line in "".join(parts).rstrip("\n").split("\n"))
 
 
 def _short(text: str) -> str:

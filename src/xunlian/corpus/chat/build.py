@@ -2,6 +2,7 @@
 
     train-00000.bin        the tokens that the chat template makes, a conversation a document
     train-00000.mask.bin   for each: 0 read, 1 learned; 2 is added where a user's turn begins
+                           (a rated conversation is a document for each of its ratings)
     chat_template.jinja    beside the tokenizer, as Transformers takes it
 
 Two readings: the first judges (survey.py), the second encodes. The folder appears whole or not at
@@ -25,6 +26,7 @@ from xunlian.corpus.chat.survey import (
     Notes,
     Read,
     Survey,
+    encode_reads,
     read_chats,
     survey_chats,
 )
@@ -38,6 +40,7 @@ from xunlian.shards.corpus import CARD, FORMAT, MASK, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
 from xunlian.tokenizer.chat import LEARNED
+from xunlian.tokenizer.ratings import ATTRIBUTES
 from xunlian.tokenizer.train import KINDS
 
 SPLITS = ("train", "val")
@@ -93,6 +96,7 @@ def build_chat_corpus(
         splits = {
             split: {
                 **{name: counts[split][name] for name in _COUNTED},
+                **_ratings(counts[split]),
                 "shards": [shard for writer in writers[split] for shard in writer.shards],
             }
             for split in SPLITS
@@ -105,6 +109,13 @@ def build_chat_corpus(
 
 
 _COUNTED = ("documents", "turns", "tokens", "answer_tokens", "bytes", "characters", "words")
+
+
+def _ratings(counts: Counter[str]) -> dict[str, dict[str, list[int]]]:
+    """How many ratings of each attribute are 0 and 1, where there are any."""
+    found = {name: [counts[f"{name} 0"], counts[f"{name} 1"]] for name in ATTRIBUTES}
+    rated = {name: both for name, both in found.items() if any(both)}
+    return {"ratings": rated} if rated else {}
 
 
 def _kept(
@@ -138,7 +149,7 @@ def _write(
     writers: tuple[ShardWriter, ...],
     counts: Counter[str],
 ) -> None:
-    encoded = found.chat.encode([read.rendered for read in reads])
+    encoded = encode_reads(found.chat, reads)
     lengths = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int32)
     starts = np.ones(len(encoded), dtype=bool)
     columns: tuple[np.ndarray, ...] = (
@@ -147,10 +158,11 @@ def _write(
     )
     for writer, column in zip(writers, columns, strict=True):
         writer.write(column, lengths, starts)
-    said = [turn["content"] for read in reads for turn in read.turns]
+    said = [turn["content"] for read in reads for _ in read.ratings or (1,) for turn in read.turns]
+    counts.update(f"{name} {rating}" for read in reads for name, rating in read.ratings)
     counts.update(
         {
-            "documents": len(reads),
+            "documents": len(encoded),
             "turns": len(said),
             "tokens": len(columns[0]),
             "answer_tokens": int((columns[1] & LEARNED).sum()),
