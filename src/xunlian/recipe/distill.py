@@ -20,7 +20,7 @@ class Distill(Table):
         "improbable tokens count for more.",
     )
     hard_weight: float = Field(
-        0.5,
+        0.1,
         ge=0,
         le=1,
         description="Weight of the loss on the text itself; the rest is that of the divergence "
