@@ -51,6 +51,10 @@ RUNNING = [
     "docs/translate.zh.md",
     "docs/export.md",
     "docs/export.zh.md",
+    "docs/distill.md",
+    "docs/distill.zh.md",
+    "docs/quality-head.md",
+    "docs/quality-head.zh.md",
     "docs/why-transformers.md",
     "docs/why-transformers.zh.md",
 ]
@@ -139,6 +143,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
     texts["preferences.jsonl"] = (SAMPLES / "preferences.en.jsonl").read_text("utf-8")
     texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
+    texts["rated.jsonl"] = (SAMPLES / "rated.en.jsonl").read_text("utf-8")
     texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
     (tmp_path / "crawl").mkdir()
@@ -154,7 +159,7 @@ def desk(tmp_path, monkeypatch) -> Path:
         else:
             # Conversations do not fit where texts do.
             chat = {"task=chat", "task=preference"} & set(overrides)
-            chat = chat or str(recipe).startswith(("chat-", "align-"))
+            chat = chat or str(recipe).startswith(("chat-", "align-", "rated-chat-"))
             overrides = [*overrides, *TINY, *(["model.context=128"] if chat else [])]
         return train(recipe, overrides, resume=resume, **options)
 
@@ -215,7 +220,8 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
         return words, None
     at = words.index(">")
     file = open(words[at + 1], "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-    file.write("One line.\t一行。\n")  # after three steps, a model may have nothing to say
+    if words[at + 1].endswith(".tsv"):
+        file.write("One line.\t一行。\n")  # after three steps, a model may have nothing to say
     return words[:at], file
 
 
@@ -224,10 +230,12 @@ _NAMES = (
     "align",
     "chat",
     "corpus",
+    "distill",
     "export",
     "finetune",
     "lora",
     "plan",
+    "quality-head",
     "translate",
     "tutorial",
     "why-transformers",

@@ -5,7 +5,7 @@ import torch
 from made_recurrent import FAMILIES, VOCABULARY, SlowModel, randomized
 from torch.nn import functional as F
 
-from xunlian.training.objectives import CarriedLoss
+from xunlian.training.losses import CarriedLoss
 
 
 def some_tokens(*shape, seed=3):

@@ -192,7 +192,7 @@ def test_only_adapters_have_gradients_and_state_and_the_base_is_kept_once(tiny_r
     from xunlian.interop.adapters import adapt
     from xunlian.models.adapter import freeze_base
     from xunlian.recipe.adapter import Adapter
-    from xunlian.training.objectives import NextTokenLoss
+    from xunlian.training.losses import NextTokenLoss
     from xunlian.training.optimizers import Optimizers, OptimizerSettings
 
     model = load_model(tiny_run / "model").train()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from xunlian.interop.huggingface import build
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.models.losses import IGNORED
-from xunlian.training.objectives import NextTokenLoss
+from xunlian.training.losses import NextTokenLoss
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group, as_tensor
 from xunlian.training.step import Stepper

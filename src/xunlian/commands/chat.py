@@ -4,19 +4,18 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xunlian.commands.chat_session import Session
 from xunlian.commands.common import add_json, print_json
 from xunlian.commands.generate import add_sampling, sampling
-from xunlian.console import say, warn
+from xunlian.console import say
 from xunlian.errors import InputError
 
 if TYPE_CHECKING:
     from xunlian.decoding.model import LoadedModel
-    from xunlian.recipe.settings import Decoding
     from xunlian.tokenizer.chat import Chat
 
 _HELP = """/reset        forget the conversation
@@ -41,6 +40,8 @@ def chat(
     stop: str | Sequence[str] | None = None,
     seed: int | None = None,
     precision: str = "auto",
+    rerank: int = 0,
+    min_safe: float | None = None,
 ) -> str:
     """What the model answers.
 
@@ -49,6 +50,11 @@ def chat(
         messages: what the user says, or a conversation: {"role": ..., "content": ...} each, the
             last one the user's.
         system: how the model is to be; for a conversation that does not say so itself.
+        rerank: how many answers to sample (among the 40 most probable tokens, unless `top_k` is
+            given), of which the model itself chooses the best; it must have learned ratings.
+            0: one answer, and no choice.
+        min_safe: with `rerank`, answers whose probability of being safe is less are left out; when
+            none is left, the answer is empty. Default: 0.5, if the model rates safety.
 
     A setting that is left out is the one of the run's recipe ([decoding]); recipe/settings.py
     explains each.
@@ -65,65 +71,22 @@ def chat(
         raise InputError("The last message must be the user's, for the model to answer it.")
     model, template = _open(run, precision)
     decoding = model.settings(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p,
-        repetition_penalty=repetition_penalty, stop=stop, seed=seed,
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p,
+        top_k=_top_k(top_k, rerank), min_p=min_p, repetition_penalty=repetition_penalty, stop=stop,
+        seed=seed,
     )  # fmt: skip
     told = given[0]["role"] == "system"
-    session = Session(model, template, decoding, None if told else system, given[:-1])
+    session = Session(
+        model,
+        template,
+        decoding,
+        None if told else system,
+        given[:-1],
+        rerank=rerank,
+        min_safe=min_safe,
+    )
+    session.check()
     return "".join(session.answer(given[-1]["content"], given[-1]["role"]))
-
-
-@dataclass
-class Session:
-    """A conversation with a model.
-
-    Attributes:
-        messages: what was said, without the system message of `system`.
-        forgotten: how many of the first turns the last answer could not see any more.
-    """
-
-    model: "LoadedModel"
-    chat: "Chat"
-    decoding: "Decoding"
-    system: str | None = None
-    messages: list[dict[str, str]] = field(default_factory=list)
-    forgotten: int = 0
-
-    @property
-    def all_messages(self) -> list[dict[str, str]]:
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return system + self.messages
-
-    def answer(self, text: str, role: str = "user") -> Iterator[str]:
-        """Say something, and get the answer piece by piece. What came of it is remembered, also
-        when it is not read to its end.
-
-        Raises:
-            InputError: the message is too long, no text, or nothing the template takes.
-        """
-        from xunlian.decoding.chat import fit_prompt, reply
-        from xunlian.decoding.model import check_unicode
-
-        check_unicode("message", text)
-        asked = {"role": role, "content": text}
-        tokens, forgotten = fit_prompt(
-            self.chat,
-            [*self.all_messages, asked],
-            self.model.engine.context,
-            self.decoding.max_tokens,
-        )
-        if forgotten > self.forgotten:
-            warn(
-                f"The first {forgotten} turns are forgotten: the model sees "
-                f"{self.model.engine.context:,} tokens at once."
-            )
-        self.forgotten = forgotten
-        self.messages.append(asked)
-        said = {"role": "assistant", "content": ""}
-        self.messages.append(said)
-        for piece in reply(self.model, self.chat, tokens, self.decoding):
-            said["content"] += piece
-            yield piece
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +100,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="say this, print the answer and leave; given several times, one after the other",
     )
     parser.add_argument("--system", metavar="TEXT", help="how the model is to be")
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="sample N answers (of the 40 most probable tokens, unless --top-k says otherwise), of "
+        "which the model chooses the best; for runs that have learned ratings",
+    )
+    parser.add_argument(
+        "--min-safe",
+        type=float,
+        metavar="P",
+        help="with --rerank: leave out answers whose probability of being safe is less; default: "
+        "0.5, if the model rates safety",
+    )
     add_sampling(parser)
     add_json(parser)
     parser.epilog = (
@@ -150,7 +128,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json and not arguments.message:
         raise InputError("--json is for --message.")
     model, template = _open(arguments.run, arguments.precision)
-    session = Session(model, template, sampling(model, arguments), arguments.system)
+    arguments.top_k = _top_k(arguments.top_k, arguments.rerank)
+    session = Session(
+        model,
+        template,
+        sampling(model, arguments),
+        arguments.system,
+        rerank=arguments.rerank,
+        min_safe=arguments.min_safe,
+    )
+    session.check()
     if not arguments.message:
         return _talk(session, arguments.run)
     for text in arguments.message:
@@ -167,9 +154,25 @@ def run(arguments: argparse.Namespace) -> int:
                 "settings": session.decoding.model_dump(exclude={"beam", "length_penalty"}),
                 "messages": session.all_messages,
                 "forgotten": session.forgotten,
+                **({"candidates": _shown(session)} if session.rerank else {}),
             }
         )
     return 0
+
+
+def _shown(session: Session) -> list[list[dict[str, object]]]:
+    """The candidates of every answer, for --json."""
+    return [
+        [{"text": each.text, "score": each.score, **each.ratings} for each in found]
+        for found in session.candidates
+    ]
+
+
+def _top_k(given: int | None, rerank: int) -> int | None:
+    """Candidates are sampled from fewer tokens, unless something else is asked for."""
+    from xunlian.decoding.rerank import TOP_K
+
+    return TOP_K if rerank and given is None else given
 
 
 def _open(run: str | Path, precision: str) -> "tuple[LoadedModel, Chat]":

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from xunlian.corpus.chat.formats import Conversation
 from xunlian.corpus.chat.preference import SIDES, render_sides, shared_turns
 from xunlian.corpus.chat.survey import Read, Survey
-from xunlian.tokenizer.chat import LEARNED, Chat, learned_texts
+from xunlian.tokenizer.chat import LEARNED, Chat, Tokens, learned_texts
+from xunlian.tokenizer.ratings import Ratings, rated, rating_text
 from xunlian.tokenizer.template import Rendered
 
 _TURN = 300  # characters shown of a turn
@@ -32,7 +33,9 @@ def _example(read: Read, chat: Chat) -> Iterator[str]:
     rendered = [chat.rendered(side) for side in turns]
     if len(turns) == 1:
         yield from _turns(turns[0])
-        yield from _learned(rendered[0], chat)
+        if read.ratings:
+            yield f"  {'ratings':<10} {rating_text(read.ratings)}"
+        yield from _learned(rendered[0], chat, read.ratings)
         return
     chosen, rejected = turns
     answers = render_sides((chosen, rejected), (rendered[0], rendered[1]))
@@ -52,9 +55,14 @@ def _turns(turns: Conversation) -> Iterator[str]:
         yield f"  {turn['role']:<10} {shown}"
 
 
-def _learned(rendered: Rendered, chat: Chat) -> Iterator[str]:
+def _learned(rendered: Rendered, chat: Chat, ratings: Ratings = ()) -> Iterator[str]:
     """The tokens as text, those that carry loss in brackets."""
     (tokens,) = chat.encode([rendered])
+    for one in rated(tokens, ratings, chat.tokenizer) if ratings else [tokens]:
+        yield from _marked(one, chat)
+
+
+def _marked(tokens: Tokens, chat: Chat) -> Iterator[str]:
     learned = sum(mark & LEARNED for mark in tokens.marks)
     yield f"  {len(tokens.ids):,} tokens; the loss is of the {learned:,} in {_OPEN}{_CLOSE}:"
     parts = (

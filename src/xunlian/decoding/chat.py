@@ -20,12 +20,30 @@ def reply(model: LoadedModel, chat: Chat, tokens: list[int], decoding: Decoding)
 
     It ends with its turn, at a stop string, at `max_tokens`, or where the context is full.
     """
+    for _, piece in _replies(model, chat, tokens, decoding, 1):
+        if piece:
+            yield piece
+
+
+def reply_texts(
+    model: LoadedModel, chat: Chat, tokens: list[int], decoding: Decoding, count: int
+) -> list[str]:
+    """As many answers, written side by side, each from random numbers of its own."""
+    texts = [""] * count
+    for number, piece in _replies(model, chat, tokens, decoding, count):
+        texts[number] += piece
+    return texts
+
+
+def _replies(
+    model: LoadedModel, chat: Chat, tokens: list[int], decoding: Decoding, count: int
+) -> Iterator[tuple[int, str]]:
     ends = model.loaded.end_ids | ({chat.turn_end_id} if chat.turn_end_id is not None else set())
     room = model.engine.context - len(tokens)
     decoding = decoding.model_copy(update={"max_tokens": min(decoding.max_tokens, room)})
-    for _, piece, _ in generate_texts(model.engine, chat.tokenizer, [tokens], decoding, ends):
-        if piece:
-            yield piece
+    prompts = [tokens] * count
+    for number, piece, _ in generate_texts(model.engine, chat.tokenizer, prompts, decoding, ends):
+        yield number, piece
 
 
 def fit_prompt(
@@ -39,13 +57,12 @@ def fit_prompt(
     Raises:
         InputError: the last turn alone leaves no room, or the template does not take it.
     """
-    head = [message for message in messages[:1] if message["role"] == "system"]
-    rest = list(messages[len(head) :])
+    rest = [message for i, message in enumerate(messages) if i or message["role"] != "system"]
     room = context - min(max_tokens, context // 2)
     starts = [i for i, message in enumerate(rest) if message["role"] == "user"] or [0]
     for start in starts:
         try:
-            tokens = chat.prompt([*head, *rest[start:]])
+            tokens = chat.prompt(without_turns(messages, start))
         except TemplateError as error:
             raise InputError(f"The chat template does not take this: {error}.") from error
         if len(tokens) <= room or (start == starts[-1] and len(tokens) < context):
@@ -54,3 +71,9 @@ def fit_prompt(
         f"The message has {len(tokens):,} tokens with what belongs to it, but the model sees "
         f"{context:,} at once. Say less."
     )
+
+
+def without_turns(messages: Sequence[Message], count: int) -> list[Message]:
+    """A conversation without its first turns; a system message stays and does not count."""
+    head = 1 if messages and messages[0]["role"] == "system" else 0
+    return [*messages[:head], *messages[head + count :]]

@@ -14,9 +14,10 @@ BATCH_TOKENS = 4096  # in memory at once
 
 @dataclass(frozen=True)
 class ChatValidation:
-    """Validation conversations in packed rows."""
+    """Validation conversations in packed rows; `passed_over` are targets that do not count."""
 
     rows: ChatRows
+    passed_over: tuple[int, ...] = ()
 
     @property
     def parts(self) -> int:
@@ -34,6 +35,8 @@ class ChatValidation:
                 inputs, numbers, positions, targets = (
                     torch.from_numpy(array).to(device) for array in arrays
                 )
+                for token in self.passed_over:
+                    targets[targets == token] = IGNORED
                 hidden = model.confined(inputs, numbers, positions, dtype)
                 nats += float(
                     cross_entropy(hidden.flatten(0, 1), model.head_weight, targets.flatten())

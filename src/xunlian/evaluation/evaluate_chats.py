@@ -16,7 +16,7 @@ import xunlian
 from xunlian.console import progress, warn
 from xunlian.corpus.chat.kinds import CHATS, Kind
 from xunlian.corpus.chat.read import CHAT_FORMATS
-from xunlian.corpus.chat.survey import Notes, read_chats
+from xunlian.corpus.chat.survey import Notes, encode_reads, read_chats
 from xunlian.corpus.clean import count_words
 from xunlian.corpus.reading.sources import expand_source
 from xunlian.data.conversations import LEARNED, ChatRows
@@ -24,6 +24,7 @@ from xunlian.errors import InputError
 from xunlian.evaluation.chats import ChatValidation
 from xunlian.evaluation.evaluate_text import is_corpus, precision_of
 from xunlian.evaluation.perplexity import Score, TextCounts
+from xunlian.evaluation.ratings import scores_of_rows
 from xunlian.machine.rates import pick_device
 from xunlian.models.decoder import Decoder
 from xunlian.recipe.settings import Corpus as CorpusSettings
@@ -34,6 +35,7 @@ from xunlian.shards.format import token_dtype
 from xunlian.shards.stream import TokenStream, open_stream
 from xunlian.shards.writer import ShardWriter
 from xunlian.tokenizer.chat import Chat, require_chat
+from xunlian.tokenizer.ratings import attribute_ids, rating_ids
 from xunlian.tokenizer.tokenizer import Tokenizer
 
 _BATCH = 512  # conversations encoded at once
@@ -64,7 +66,8 @@ def evaluate_chats(recipe: Recipe, loaded: Loaded, paths: list[str]) -> dict[str
     with tempfile.TemporaryDirectory(prefix="xunlian-") as folder:
         name, (streams,) = open_streams(recipe, loaded, paths, Path(folder), CHATS)
         rows = ChatRows(*streams, model.config.context, None)
-        validation = ChatValidation(rows)
+        rating = rating_ids(loaded.tokenizer) or ()
+        validation = ChatValidation(rows, rating)
         nats, tokens = 0.0, 0
         with progress() as bar:
             task = bar.add_task("evaluate", total=validation.parts)
@@ -74,7 +77,11 @@ def evaluate_chats(recipe: Recipe, loaded: Loaded, paths: list[str]) -> dict[str
                 found = validation.nats(model, first, last, dtype)
                 nats, tokens = nats + found[0], tokens + found[1]
                 bar.advance(task, last - first)
-        counts = _counts(rows, loaded.tokenizer)
+        ratings = {}
+        if rating:
+            ratings = scores_of_rows(model, rows, attribute_ids(loaded.tokenizer), rating, dtype)
+        count = sum(rated["count"] for rated in ratings.values())
+        counts = _counts(rows, rows.conversations - count, loaded.tokenizer)
     signature = "|".join(
         [
             f"xunlian-{xunlian.__version__}",
@@ -85,15 +92,20 @@ def evaluate_chats(recipe: Recipe, loaded: Loaded, paths: list[str]) -> dict[str
             f"tokenizer:{loaded.tokenizer.fingerprint[:12]}",
         ]
     )
+    scored = [*(["perplexity"] if tokens else []), *(["ratings"] if ratings else [])]
+    scores = Score(nats, tokens).per_unit(counts) if tokens else {}
+    for attribute, rated in ratings.items():
+        scores |= {f"{attribute}_{key}": rated[key] for key in ("accuracy", "auc") if key in rated}
     return {
-        "scores": Score(nats, tokens).per_unit(counts),
-        "signatures": {"perplexity": signature},
+        "scores": scores,
+        "signatures": dict.fromkeys(scored, signature),
         "data": name,
         "task": "chat",
         "tokens": tokens,
         "cut": rows.cut,
         "left_out": rows.left_out,
         **asdict(counts),
+        **({"ratings": ratings} if ratings else {}),
     }
 
 
@@ -155,7 +167,7 @@ def _files(
         )
         while batch := list(islice(reads, _BATCH)):
             for number, (tokens, marks) in enumerate(writers):
-                for found in chat.encode([read.sides[number].rendered for read in batch]):
+                for found in encode_reads(chat, batch, number):
                     length, start = np.array([len(found.ids)], np.int32), np.array([True])
                     tokens.write(np.array(found.ids), length, start)
                     marks.write(np.array(found.marks), length, start)
@@ -170,9 +182,9 @@ def _files(
     return streams
 
 
-def _counts(rows: ChatRows, tokenizer: Tokenizer) -> TextCounts:
-    """Of the answers that are scored, as text."""
-    counts: Counter[str] = Counter(documents=rows.conversations)
+def _counts(rows: ChatRows, documents: int, tokenizer: Tokenizer) -> TextCounts:
+    """Of the answers that are scored, as text; a rating is none."""
+    counts: Counter[str] = Counter(documents=documents)
     for answers in _answers(rows, tokenizer.decode):
         counts["bytes"] += len(answers.encode())
         counts["characters"] += len(answers)

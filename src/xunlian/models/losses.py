@@ -49,10 +49,22 @@ def chunk_gradients(
     share the rest.
     """
     logits_NV = F.linear(hidden_ND, weight_VD).float()
+    losses_N1, slopes_NV = hard_loss(logits_NV, targets_N, smoothing)
+    kept_N1 = (targets_N != IGNORED).unsqueeze(-1)
+    slopes_NV = (slopes_NV * kept_N1).to(hidden_ND.dtype)
+    return (
+        (losses_N1 * kept_N1).sum(),
+        slopes_NV @ weight_VD,
+        slopes_NV.t() @ hidden_ND if by_weight else None,
+    )
+
+
+def hard_loss(logits_NV: Tensor, targets_N: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each position, (N, 1), and its gradient by the logits, also where the target
+    is IGNORED."""
     maximum_N1 = logits_NV.amax(-1, keepdim=True)
     exponentials_NV = (logits_NV - maximum_N1).exp()
     total_N1 = exponentials_NV.sum(-1, keepdim=True)
-    kept_N1 = (targets_N != IGNORED).unsqueeze(-1)
     index_N1 = targets_N.clamp(min=0).unsqueeze(-1)
     losses_N1 = total_N1.log() + maximum_N1 - (1 - smoothing) * logits_NV.gather(-1, index_N1)
     if smoothing:
@@ -61,22 +73,25 @@ def chunk_gradients(
     columns = torch.arange(logits_NV.shape[-1], dtype=torch.int32, device=index_N1.device)
     is_target = columns == index_N1.int()
     wanted_NV = is_target.float() * (1 - smoothing) + smoothing / logits_NV.shape[-1]
-    slopes_NV = (exponentials_NV / total_N1 - wanted_NV) * kept_N1
-    slopes_NV = slopes_NV.to(hidden_ND.dtype)
-    return (
-        (losses_N1 * kept_N1).sum(),
-        slopes_NV @ weight_VD,
-        slopes_NV.t() @ hidden_ND if by_weight else None,
-    )
+    return losses_N1, exponentials_NV / total_N1 - wanted_NV
 
 
 ChunkGradients = Callable[..., tuple[Tensor, Tensor, Tensor | None]]
+"""`chunk_gradients`, or a function of the two parts of `Taught`, too."""
+
+Taught = tuple[Tensor, Tensor]
+"""What a teacher left (distillation.py): hidden states (N, E), and its head (K, E)."""
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, gradients: ChunkGradients
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        gradients: ChunkGradients,
+        taught: Taught | None,
     ) -> Tensor:
         size = chunk_positions(weight_VD)
         cast_VD = weight_VD.to(hidden_ND.dtype)
@@ -85,7 +100,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
         for start in range(0, hidden_ND.shape[0], size):
             part = slice(start, start + size)
-            chunk, by_hidden, by_weight = gradients(hidden_ND[part], cast_VD, targets_N[part])
+            beside = () if taught is None else (taught[0][part], taught[1])
+            chunk, by_hidden, by_weight = gradients(
+                hidden_ND[part], cast_VD, targets_N[part], *beside
+            )
             loss += chunk
             hidden_grad[part] = by_hidden
             if weight_grad is not None:
@@ -95,10 +113,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
         weight_grad = None if weight_grad is None else weight_grad.mul_(grads[0])
-        return hidden_grad.mul_(grads[0]), weight_grad, None, None
+        return hidden_grad.mul_(grads[0]), weight_grad, None, None, None
 
 
 def cross_entropy(
@@ -106,6 +124,7 @@ def cross_entropy(
     weight_VD: Tensor,
     targets_N: Tensor,
     gradients: ChunkGradients = chunk_gradients,
+    taught: Taught | None = None,
 ) -> Tensor:
     """Sum over positions of -log p(target), in nats; differentiable; logits never exist whole.
 
@@ -115,9 +134,12 @@ def cross_entropy(
         targets_N: token ids, IGNORED where there is nothing to predict.
         gradients: `chunk_gradients`, or a compiled form of it; without `by_weight` for a head that
             learns nothing.
+        taught: of a teacher, for gradients that take it.
     """
     if torch.is_grad_enabled():
-        result: Tensor = _ChunkedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, gradients)
+        result: Tensor = _ChunkedCrossEntropy.apply(
+            hidden_ND, weight_VD, targets_N, gradients, taught
+        )
         return result
     size = chunk_positions(weight_VD)
     cast_VD = weight_VD.to(hidden_ND.dtype)

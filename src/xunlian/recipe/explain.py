@@ -14,7 +14,8 @@ def explain(width: int = 92) -> str:
         if head != table:
             lines += ["", f"[{head}]" if dot else ""]
             table = head
-        default = "" if field.default in (None, "", ()) else f", default {_plain(field.default)}"
+        none = field.is_required() or field.default in (None, "", ())
+        default = "" if none else f", default {_plain(field.default)}"
         lines.append(f"  {name}  ({type_name(field)}{default})")
         lines += textwrap.wrap(
             field.description or "", width, initial_indent="      ", subsequent_indent="      "

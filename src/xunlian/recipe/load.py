@@ -140,6 +140,8 @@ def _explain(error: ValidationError) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     field = fields().get(key)
     about = f" {key}: {field.description}" if field and field.description else ""
+    if first["type"] == "missing":
+        return f"{key} is missing.{about}"
     return f"{key} = {first['input']!r}: {reason[0].lower()}{reason[1:]}.{about}"
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.corpus import Corpus, split_download
 from xunlian.recipe.decoding import Decoding
+from xunlian.recipe.distill import Distill
 from xunlian.recipe.preference import Preference
 from xunlian.recipe.table import Table
 from xunlian.recipe.tokenizer import Tokenizer
@@ -287,6 +288,7 @@ class Recipe(Table):
     model: Model = Model()
     adapter: Adapter | None = Field(None, description="Train a few small matrices only.")
     preference: Preference | None = Field(None, description="Learn from preferences.")
+    distill: Distill | None = Field(None, description="Learn from a bigger model, too.")
     training: Training = Training()
     decoding: Decoding = Decoding()
 

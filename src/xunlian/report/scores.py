@@ -48,15 +48,31 @@ def _text_lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"{result['data']}: {result['documents']:,} {units[0]}, {result['tokens']:,} {units[1]}, "
         f"{result['characters']:,} characters, {result['bytes']:,} bytes"
     )
-    yield ""
+    if rows:
+        yield ""
     for name in rows:
         yield (f"{'*' if name == main else ' '} {_PREDICTION[name]:<26}{_figure(scores[name]):>12}")
-    yield ""
-    yield "Per word, character and byte, any two models can be compared on the same text;"
-    yield "per token, only models with the same tokenizer."
+    if rows:
+        yield ""
+        yield "Per word, character and byte, any two models can be compared on the same text;"
+        yield "per token, only models with the same tokenizer."
+    if "ratings" in result:
+        yield from _rating_lines(result["ratings"])
     for name, what in (("cut", "were cut at a turn"), ("left_out", "were left out")):
         if result.get(name):
             yield f"{result[name]:,} conversations longer than the model's context {what}."
+
+
+def _rating_lines(ratings: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Of each attribute that was rated, beside always saying the more common rating."""
+    yield ""
+    yield f"  {'ratings':<14}{'rated':>8}{'accuracy':>10}{'the common':>12}{'AUC':>8}"
+    for name, found in ratings.items():
+        area = f"{found['auc']:.3f}" if "auc" in found else "-"
+        yield (
+            f"  {name:<14}{found['count']:>8,}{found['accuracy']:>10.3f}"
+            f"{found['majority']:>12.3f}{area:>8}"
+        )
 
 
 def _preference_lines(result: Mapping[str, Any]) -> Iterator[str]:

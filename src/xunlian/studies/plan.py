@@ -29,8 +29,9 @@ from xunlian.training.decisions import bytes_text
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group
 from xunlian.training.setup import set_up
+from xunlian.training.teacher import teacher_flops, teacher_memory
 
-STAYS = ("weights", "optimizer state", "averaged weights")
+STAYS = ("weights", "optimizer state", "averaged weights", "teacher")
 # Share of the data sheet's rate that trainings of 100M to 10B parameters report on one to a few
 # such cards, with flash attention and a compiler; narrower networks reach less.
 CARD_MFU = 0.4
@@ -111,6 +112,7 @@ def plan_for_card(
     shape = shape_of(model)
     frozen = recipe.adapter is not None
     flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
+    flops += teacher_flops(recipe, vocab_size)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
     step_seconds = training.batch_tokens / speed
@@ -119,17 +121,24 @@ def plan_for_card(
     if steps is None:
         steps = max(1, math.floor(budget.amount / step_seconds))
     micro_tokens = min(training.micro_batch_tokens, training.batch_tokens // count)
+    batch = MicroBatch(max(1, micro_tokens // model.context), model.context, model.context)
     memory = predict_training_memory(
         model,
         shape,
         vocab_size,
-        batch=MicroBatch(max(1, micro_tokens // model.context), model.context, model.context),
+        batch=batch,
         precision="bf16",
         optimizer=training.optimizer,
         attention="sdpa",
         compiled=True,
         chunk_logits=GPU_CHUNK_LOGITS,
         adapter=recipe.adapter,
+    ) | teacher_memory(
+        recipe,
+        vocab_size,
+        micro_tokens=batch.rows * batch.target,
+        precision="bf16",
+        chunk_logits=GPU_CHUNK_LOGITS,
     )
     return {
         "device": name,

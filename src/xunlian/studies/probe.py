@@ -35,8 +35,8 @@ from xunlian.recipe.resolve import resolve
 from xunlian.recipe.settings import Model as ModelTable
 from xunlian.recipe.settings import Recipe, Training
 from xunlian.studies.equal import equal_recipes
+from xunlian.training.losses import NextTokenLoss
 from xunlian.training.networks import build_model
-from xunlian.training.objectives import NextTokenLoss
 from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
 from xunlian.training.setup import build_stepper

@@ -73,6 +73,10 @@ class Chat:
         """
         return self._encode(self.template.render(messages, self.specials)).ids
 
+    def whole(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation, to its end. Raises TemplateError as `prompt` does."""
+        return self._encode(self.template.render(messages, self.specials, prompt=False)).ids
+
     def rendered(self, messages: Sequence[Message]) -> Rendered:
         """The text of a conversation. Raises TemplateError: the template does not take it."""
         return self.template.render_learned(messages, self.specials)

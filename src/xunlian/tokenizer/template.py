@@ -66,15 +66,17 @@ class Template:
     name: str
     variables: Mapping[str, str]
 
-    def render(self, messages: Sequence[Message], specials: Sequence[str] = ()) -> str:
-        """The text of a conversation, up to where the assistant speaks next.
+    def render(
+        self, messages: Sequence[Message], specials: Sequence[str] = (), prompt: bool = True
+    ) -> str:
+        """The text of a conversation, with `prompt` up to where the assistant speaks next.
 
         `specials` as `render_learned` takes them.
 
         Raises:
             TemplateError: the template does not take these messages.
         """
-        return _unmarked(self._render(_safe(messages, specials), prompt=True))
+        return _unmarked(self._render(_safe(messages, specials), prompt))
 
     def render_learned(self, messages: Sequence[Message], specials: Sequence[str]) -> Rendered:
         """The text of a conversation with what is learned of it.

@@ -28,6 +28,7 @@ from xunlian.training.objectives import Rows
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
+from xunlian.training.teacher import teacher_memory
 
 # A compiled step takes 0.45 to 0.67 of an eager one's time on a CPU, and compiling takes 5 to 20 s.
 COMPILE_PAYS_AFTER = 45.0
@@ -150,11 +151,12 @@ def memory_of(
 ) -> dict[str, int]:
     """Predicted bytes by part, at the largest micro-batch."""
     assert recipe.training.optimizer
+    batch = MicroBatch(*rows.largest(micro_rows(recipe, group)))
     memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),
         vocab_size,
-        batch=MicroBatch(*rows.largest(micro_rows(recipe, group))),
+        batch=batch,
         precision=recipe.training.precision,
         optimizer=recipe.training.optimizer,
         attention=recipe.training.attention,
@@ -164,7 +166,13 @@ def memory_of(
     )
     if recipe.training.average_decay:
         memory["averaged weights"] = memory["gradients"]
-    return memory
+    return memory | teacher_memory(
+        recipe,
+        vocab_size,
+        micro_tokens=batch.rows * batch.target,
+        precision=recipe.training.precision,
+        chunk_logits=chunk_logits(group.device),
+    )
 
 
 def check_memory(memory: dict[str, int], group: Group) -> None:

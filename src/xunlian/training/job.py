@@ -134,6 +134,12 @@ def resume(
         add_adapter(model, recipe)
     load_trained(model, weights)
     stepper = build_stepper(recipe, model, group)
+    if stepper.teacher and stepper.teacher.fingerprint != facts.get("teacher"):
+        assert recipe.distill
+        raise InputError(
+            f"The teacher '{recipe.distill.teacher}' has other weights than when the run '{out}' "
+            "began. Put the old ones back, or start a new run."
+        )
     stepper.optimizers.load_state_tensors(optimizer_state)
     torch.manual_seed(training.seed)
     if training.compile == "on":
@@ -235,6 +241,7 @@ def _write_model_folder(run: Run, config: Config, corpus: Corpus, base: str | No
 
 def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
     model, vocab_size = ready.recipe.model, ready.stepper.model.config.vocab_size
+    teacher = ready.stepper.teacher
     return {
         "parameters": count_parameters(model, shape_of(model), vocab_size),
         "vocab_size": vocab_size,
@@ -251,6 +258,7 @@ def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
         "compile_seconds": ready.compile_seconds,
         "notes": list(ready.notes),
         **({REFERENCE: ready.base} if needs_reference(ready.recipe) else {}),
+        **({"teacher": teacher.fingerprint} if teacher else {}),
     }
 
 

@@ -1,17 +1,15 @@
-"""What each task learns from, what it minimizes, how it is validated.
+"""What each task learns from, what it minimizes (losses.py), how it is validated.
 
 Everything else of a training is the same for all tasks: it sees rows of arrays, of which the last
 holds the targets, a loss module, and sums of nats over ranges of validation rows.
 """
 
 import contextlib
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from xunlian.data.contiguous import ContiguousRows
 from xunlian.data.conversations import ChatRows
@@ -23,21 +21,27 @@ from xunlian.errors import InputError
 from xunlian.evaluation.chats import ChatValidation
 from xunlian.evaluation.pairs import PairValidation
 from xunlian.evaluation.perplexity import StreamValidation
-from xunlian.evaluation.preferences import ALSO, PreferenceValidation, compare
+from xunlian.evaluation.preferences import ALSO, PreferenceValidation
 from xunlian.evaluation.recurrent import CarriedValidation
 from xunlian.interop.huggingface import Model
 from xunlian.models.decoder import Decoder
-from xunlian.models.log_probs import log_prob_gradients
-from xunlian.models.losses import IGNORED, ChunkGradients, chunk_gradients, cross_entropy
-from xunlian.models.preference import answer_log_probs
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
-from xunlian.recipe.preference import Preference
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
 from xunlian.recipe.size import training_flops_per_pair, training_flops_per_token
 from xunlian.shards.corpus import MASK, Corpus
+from xunlian.training.losses import (
+    CarriedLoss,
+    ChatLoss,
+    Loss,
+    NextTokenLoss,
+    PairLoss,
+    PreferenceLoss,
+    SortedPairLoss,
+)
+from xunlian.training.teacher import teacher_flops
 
 OWN_FORMAT = "Other engines have no class for this network: only Xunlian opens its model/."
 
@@ -76,132 +80,6 @@ class Validation(Protocol):
         ...
 
 
-class Loss(nn.Module):
-    """A batch in, summed loss in nats out; what DDP wraps.
-
-    `gradients` may be replaced by a compiled form of itself.
-    """
-
-    gradients: ChunkGradients
-    carried: Tensor | None = None  # what goes on from step to step, beside the weights
-
-    def __init__(self, model: Model, dtype: torch.dtype, smoothing: float = 0.0):
-        super().__init__()
-        self.model, self.dtype = model, dtype
-        options: dict[str, Any] = {"smoothing": smoothing} if smoothing else {}
-        if not model.head_weight.requires_grad:
-            options["by_weight"] = False
-        self.gradients = partial(chunk_gradients, **options) if options else chunk_gradients
-
-    def of_hidden(self, hidden_BLD: Tensor, targets_BL: Tensor) -> Tensor:
-        return cross_entropy(
-            hidden_BLD.flatten(0, 1), self.model.head_weight, targets_BL.flatten(), self.gradients
-        )
-
-
-class NextTokenLoss(Loss):
-    """Of every token of a text, from those before it."""
-
-    def forward(self, tokens_BL: Tensor, targets_BL: Tensor) -> Tensor:
-        return self.of_hidden(self.model(tokens_BL, self.dtype), targets_BL)
-
-
-class PairLoss(Loss):
-    """Of every target token, from its source and the target tokens before it."""
-
-    def forward(
-        self,
-        source_BS: Tensor,
-        source_pairs_BS: Tensor,
-        inputs_BT: Tensor,
-        target_pairs_BT: Tensor,
-        targets_BT: Tensor,
-    ) -> Tensor:
-        hidden_BTD = self.model(source_BS, source_pairs_BS, inputs_BT, target_pairs_BT, self.dtype)
-        return self.of_hidden(hidden_BTD, targets_BT)
-
-
-class ChatLoss(Loss):
-    """Of the answers of packed conversations (data/conversations.py), each from what came before
-    in its own conversation."""
-
-    model: Decoder
-
-    def forward(
-        self, inputs_BL: Tensor, numbers_BL: Tensor, positions_BL: Tensor, targets_BL: Tensor
-    ) -> Tensor:
-        hidden_BLD = self.model.confined(inputs_BL, numbers_BL, positions_BL, self.dtype)
-        return self.of_hidden(hidden_BLD, targets_BL)
-
-
-class PreferenceLoss(Loss):
-    """Of packed preferences (data/preferences.py): as their method has it, summed over them."""
-
-    model: Decoder
-
-    def __init__(self, model: Decoder, dtype: torch.dtype, settings: Preference, smoothing: float):
-        super().__init__(model, dtype)
-        self.settings, self.smoothing = settings, smoothing  # of preferences, not of tokens
-        learns = model.head_weight.requires_grad
-        self.gradients = (
-            log_prob_gradients if learns else partial(log_prob_gradients, by_weight=False)
-        )
-
-    def forward(
-        self,
-        inputs_R2L: Tensor,
-        numbers_R2L: Tensor,
-        positions_R2L: Tensor,
-        targets_R2L: Tensor,
-        reference_R2P: Tensor,
-        which_RP: Tensor,
-    ) -> Tensor:
-        log_p_R2P, tokens_R2P = answer_log_probs(
-            self.model,
-            inputs_R2L,
-            numbers_R2L,
-            positions_R2L,
-            targets_R2L,
-            which_RP.shape[1],
-            self.dtype,
-            self.gradients,
-        )
-        losses_RP, _ = compare(log_p_R2P, tokens_R2P, reference_R2P, self.settings, self.smoothing)
-        return (losses_RP * (which_RP != IGNORED)).sum()
-
-
-class CarriedLoss(Loss):
-    """As NextTokenLoss, of a recurrent network whose rows go on where those before ended.
-
-    Each lane (data/contiguous.py) has its state in `carried`, (layers, S, lanes, D), cut off from
-    the gradients: truncated backpropagation through time.
-    """
-
-    model: RecurrentModel
-    carried: Tensor
-
-    def __init__(self, model: RecurrentModel, dtype: torch.dtype, smoothing: float, lanes: int):
-        super().__init__(model, dtype, smoothing)
-        self.carried = model.new_state(lanes)
-
-    def forward(
-        self, tokens_BL: Tensor, lanes_B: Tensor, begins_B: Tensor, targets_BL: Tensor
-    ) -> Tensor:
-        """`begins_B` says which lanes forget what they had read."""
-        state = self.carried[:, :, lanes_B].masked_fill(begins_B.unsqueeze(-1), 0.0)
-        hidden_BLD, state = self.model.advance_state(tokens_BL, state, self.dtype)
-        self.carried[:, :, lanes_B] = state
-        return self.of_hidden(hidden_BLD, targets_BL)
-
-
-class SortedPairLoss(Loss):
-    """As PairLoss, of one pair a row: arrays are (rows, pairs, length)."""
-
-    def forward(self, source: Tensor, marks: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        arrays = (array.flatten(0, 1) for array in (source, marks, inputs))
-        return self.of_hidden(self.model(*arrays, self.dtype), targets.flatten(0, 1))
-
-
 @dataclass(frozen=True)
 class Objective:
     """A task's rows and validation.
@@ -226,6 +104,12 @@ def objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     Raises:
         InputError: the corpus holds nothing that fits the context.
     """
+    objective = _objective_of(recipe, corpus)
+    flops = objective.flops_per_token + teacher_flops(recipe, corpus.vocab_size)
+    return replace(objective, flops_per_token=flops)
+
+
+def _objective_of(recipe: Recipe, corpus: Corpus) -> Objective:
     if recipe.task in PAIR_TASKS:
         return _pairs(recipe, corpus)
     if recipe.task == "chat":

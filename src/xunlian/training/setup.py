@@ -38,6 +38,7 @@ from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
+from xunlian.training.teacher import check_teacher, load_teacher
 
 RATES_NOTE = (
     "The learning rates are those for random weights. A model that has read much forgets less with "
@@ -78,6 +79,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     machine = read_machine()
     _check_task(recipe, corpus)
     recipe, initial = start_from(recipe, corpus)
+    teaching = [check_teacher(recipe, corpus)] if recipe.distill else []
     vocab_size = initial.config.vocab_size if initial else corpus.vocab_size
     decided = decisions.decide(
         recipe,
@@ -88,7 +90,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     )
     asked = recipe.training
     recipe, tuned = decisions.apply_tuned(decided.recipe, asked, vocab_size, machine, group)
-    found = [*decided.notes, tuned] if tuned else [*decided.notes]
+    found = [*decided.notes, *([tuned] if tuned else []), *teaching]
     fresh_rates = asked.learning_rate is None and recipe.task != "preference"
     if initial and not is_run(initial.source) and fresh_rates:
         found.append(RATES_NOTE)
@@ -187,8 +189,11 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         use_fp8(model.blocks)
     settings = _optimizer_settings(training, dtype)
     optimizers = Optimizers(model, settings)
+    loss = loss_of(recipe, model, dtype)
+    if teacher := load_teacher(recipe, group.device, dtype):
+        loss.learn_from(teacher)
     return Stepper(
-        loss_of(recipe, model, dtype),
+        loss,
         optimizers,
         group,
         grad_clip=training.grad_clip,

@@ -11,12 +11,14 @@ import contextlib
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xunlian.models.losses import IGNORED
-from xunlian.training.objectives import Batch, Loss
+from xunlian.training.losses import Loss
+from xunlian.training.objectives import Batch
 from xunlian.training.optimizers import Optimizers
 from xunlian.training.parallel import Group, as_tensor, wrap
+from xunlian.training.teacher import Teacher
 
 CARRIED = "carried/state"
 
@@ -91,17 +93,25 @@ class Stepper:
         Block by block: all blocks share one compiled code, so depth costs no compile time. On a
         GPU Muon's iteration, too, at once: it is many small kernels there.
         """
-        for block in self.model.blocks:
+        for block in self._blocks:
             block.compile(dynamic=False)
         self._bare_loss.gradients = torch.compile(self._eager_gradients, dynamic=False)
         if self.group.device.type == "cuda":
             self.optimizers.compile()
 
     def uncompile(self) -> None:
-        for block in self.model.blocks:
+        for block in self._blocks:
             block._compiled_call_impl = None
         self._bare_loss.gradients = self._eager_gradients
         self.optimizers.uncompile()
+
+    @property
+    def teacher(self) -> Teacher | None:
+        return self._bare_loss.teacher
+
+    @property
+    def _blocks(self) -> list[nn.Module]:
+        return [*self.model.blocks, *(self.teacher.model.blocks if self.teacher else ())]
 
     @property
     def queues(self) -> bool:
@@ -111,7 +121,8 @@ class Stepper:
     def live_bytes(self) -> int:
         """Bytes of weights and optimizer state, which stay between steps."""
         state = self.optimizers.state_tensors().values()
-        return sum(t.numel() * t.element_size() for t in [*self.parameters, *state])
+        own = sum(t.numel() * t.element_size() for t in [*self.parameters, *state])
+        return own + (self.teacher.live_bytes if self.teacher else 0)
 
     def carried_tensors(self) -> dict[str, torch.Tensor]:
         """What goes on from step to step beside weights and optimizer state, of all processes.

@@ -2,6 +2,7 @@
 
     train-00000.bin        the tokens that the chat template makes, a conversation a document
     train-00000.mask.bin   for each: 0 read, 1 learned; 2 is added where a user's turn begins
+                           (a rated conversation is a document for each of its ratings)
     chat_template.jinja    beside the tokenizer, as Transformers takes it
 
 A corpus of preferences has two such pairs of files, train-00000.chosen.bin and .chosen.mask.bin,
@@ -29,6 +30,7 @@ from xunlian.corpus.chat.survey import (
     Notes,
     Read,
     Survey,
+    encode_reads,
     read_chats,
     survey_chats,
 )
@@ -42,6 +44,7 @@ from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
 from xunlian.tokenizer.chat import LEARNED
+from xunlian.tokenizer.ratings import ATTRIBUTES
 from xunlian.tokenizer.train import KINDS
 
 SPLITS = ("train", "val")
@@ -101,6 +104,7 @@ def build_chat_corpus(
             split: {
                 **{name: counts[split][name] for name in _COUNTED},
                 **_columns(found, counts[split]),
+                **_ratings(counts[split]),
                 "shards": [shard for writer in writers[split] for shard in writer.shards],
             }
             for split in SPLITS
@@ -121,6 +125,13 @@ def _columns(found: Survey, counts: Counter[str]) -> dict[str, Any]:
 
 
 _COUNTED = ("documents", "turns", "tokens", "answer_tokens", "bytes", "characters", "words")
+
+
+def _ratings(counts: Counter[str]) -> dict[str, dict[str, list[int]]]:
+    """How many ratings of each attribute are 0 and 1, where there are any."""
+    found = {name: [counts[f"{name} 0"], counts[f"{name} 1"]] for name in ATTRIBUTES}
+    rated = {name: both for name, both in found.items() if any(both)}
+    return {"ratings": rated} if rated else {}
 
 
 def _kept(
@@ -154,19 +165,24 @@ def _write(
     writers: tuple[ShardWriter, ...],
     counts: Counter[str],
 ) -> None:
-    counts["documents"] += len(reads)
     for number, (name, _) in enumerate(found.kind.columns):
-        sides = [read.sides[number] for read in reads]
-        encoded = found.chat.encode([side.rendered for side in sides])
+        encoded = encode_reads(found.chat, reads, number)
         lengths = np.array([len(tokens.ids) for tokens in encoded], dtype=np.int32)
         starts = np.ones(len(encoded), dtype=bool)
         ids = np.fromiter((i for tokens in encoded for i in tokens.ids), np.int64)
         marks = np.fromiter((mark for tokens in encoded for mark in tokens.marks), np.uint8)
         writers[2 * number].write(ids, lengths, starts)
         writers[2 * number + 1].write(marks, lengths, starts)
-        said = [turn["content"] for side in sides for turn in side.turns]
+        # A rated conversation is as many documents as it has ratings.
+        said = [
+            turn["content"]
+            for read in reads
+            for _ in read.ratings or (1,)
+            for turn in read.sides[number].turns
+        ]
         counts.update(
             {
+                "documents": 0 if number else len(encoded),
                 "turns": len(said),
                 "tokens": len(ids),
                 f"{name}.tokens": len(ids),
@@ -176,6 +192,7 @@ def _write(
                 "words": sum(map(count_words, said)),
             }
         )
+    counts.update(f"{name} {rating}" for read in reads for name, rating in read.ratings)
 
 
 def _card(

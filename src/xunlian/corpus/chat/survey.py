@@ -6,7 +6,7 @@ pairs.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xunlian.console import progress
-from xunlian.corpus.chat.formats import Broken, NoAnswer, Unknown
+from xunlian.corpus.chat.formats import Broken, Conversation, NoAnswer, Unknown
 from xunlian.corpus.chat.kinds import CHATS, Kind, Render, Side, kind_of
 from xunlian.corpus.chat.preference import SIDES
 from xunlian.corpus.chat.read import CHAT_FORMATS, read_chat_records
@@ -32,7 +32,16 @@ from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.settings import Tokenizer as TokenizerSettings
-from xunlian.tokenizer.chat import Chat, make_chat
+from xunlian.tokenizer.chat import Chat, Tokens, make_chat
+from xunlian.tokenizer.ratings import (
+    ALL_TOKENS,
+    Ratings,
+    rated,
+    rating_text,
+    rating_tokens,
+    read_ratings,
+    with_ratings,
+)
 from xunlian.tokenizer.template import Template, TemplateError, find_template, plain
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
 from xunlian.tokenizer.train import KINDS
@@ -42,11 +51,13 @@ _BATCH = 1024  # conversations judged at once
 
 
 class Read(NamedTuple):
-    """What one record holds: a conversation, or the two of a preference."""
+    """What one record holds: a conversation, or the two of a preference; with `ratings`, these are
+    what is learned of it."""
 
     source: str
     form: str
     sides: tuple[Side, ...]
+    ratings: Ratings = ()
 
 
 @dataclass
@@ -65,7 +76,7 @@ class Survey:
     Attributes:
         verdicts: for each conversation of the files to train on, DROPPED, TRAIN or VAL.
         chat: the tokenizer and its template.
-        added: special tokens that the tokenizer was given for the template.
+        added: special tokens that the tokenizer was given for the template and for ratings.
         examples: the first conversations.
     """
 
@@ -95,9 +106,10 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
     train, val, holdout = _files(corpus, kind)
     given = _given(settings)
     template, specials = _template(settings, given)
+    specials = (*specials, *ALL_TOKENS)  # which attributes are rated is only known in the end
     sampler = None if given else Sampler(settings.sample_bytes)
     notes, verdicts, shown = Notes(), bytearray(), list[Read]()
-    seen, kept, size = Seen(), 0, 0
+    seen, kept, size, attributes = Seen(), 0, 0, set[str]()
     with progress() as bar:
         task = bar.add_task("read", total=sum(source.size for source in train))
         render = partial(template.render_learned, specials=specials)
@@ -112,6 +124,7 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
                 held_out = holdout.is_held_out(kept)
                 verdicts.append(VAL if held_out else TRAIN)
                 kept += 1
+                attributes.update(name for name, _ in read.ratings)
                 if len(shown) < examples:
                     shown.append(read)
                 if not held_out and sampler:
@@ -124,7 +137,9 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
         chat, added = make_chat(given, settings.chat_template)
     else:
         assert sampler
-        chat, added = _own(settings, template, sampler, size)
+        chat, added = _own(settings, template, sampler, size, len(rating_tokens(attributes)))
+    chat, more = with_ratings(chat, attributes)
+    added += more
     return Survey(kind, corpus, train, val, chat, added, notes, verdicts, shown)
 
 
@@ -152,6 +167,7 @@ def read_chats(
             fields = fields or _fields(record)
             try:
                 form, candidates = kind.parse(record)
+                ratings = _ratings(record, candidates) if kind is CHATS else ()
             except Unknown:
                 if not forms and settings.on_error == "stop":
                     raise _unknown(source.name, fields, kind) from None
@@ -176,7 +192,7 @@ def read_chats(
                         broken.add(number, "the chat template writes no answer")
                         continue
                     answers += 1
-                    yield Read(source.name, form, sides)
+                    yield Read(source.name, form, sides, ratings)
         if not forms and broken.count and fields:
             raise _unknown(source.name, fields, kind)
         if silent and not answers and silent == broken.count:
@@ -186,6 +202,30 @@ def read_chats(
                 f"are {kind.formats}."
             )
         broken.finish()
+
+
+def encode_reads(chat: Chat, reads: Sequence[Read], number: int = 0) -> list[Tokens]:
+    """What is learned of a side: each conversation as it is, or a sequence for each of its ratings.
+
+    Raises:
+        InputError: `chat` cannot rate an attribute.
+    """
+    found: list[Tokens] = []
+    encoded = chat.encode([read.sides[number].rendered for read in reads])
+    for read, tokens in zip(reads, encoded, strict=True):
+        found += rated(tokens, read.ratings, chat.tokenizer) if read.ratings else [tokens]
+    return found
+
+
+def _ratings(record: object, conversations: Sequence[Conversation]) -> Ratings:
+    """Raises Broken: the ratings are none, or of nothing."""
+    try:
+        ratings = read_ratings(record.get("ratings") if isinstance(record, dict) else None)
+    except ValueError as error:
+        raise Broken(str(error)) from error
+    if ratings and [turns[-1]["role"] for turns in conversations] != ["assistant"]:
+        raise Broken("it has ratings, which are of a last answer, and does not end with one")
+    return ratings
 
 
 def _unknown(name: str, fields: list[str], kind: Kind) -> InputError:
@@ -262,11 +302,12 @@ def _template(
 
 
 def _own(
-    settings: TokenizerSettings, template: Template, sampler: Sampler, size: int
+    settings: TokenizerSettings, template: Template, sampler: Sampler, size: int, later: int
 ) -> tuple[Chat, int]:
-    """A tokenizer learned from the conversations; the template's tokens count as special ones."""
+    """A tokenizer learned from the conversations; the template's tokens, and the `later` ones of
+    ratings, count as special ones."""
     if settings.vocab_size is not None:
-        smaller = max(2, settings.vocab_size - len(template.tokens))
+        smaller = max(2, settings.vocab_size - len(template.tokens) - later)
         settings = settings.model_copy(update={"vocab_size": smaller})
     learned = make_tokenizer(settings, lambda: texts(sampler.excerpts()), size)
     return make_chat(learned, settings.chat_template)
@@ -279,7 +320,7 @@ def _without(text: str, specials: tuple[str, ...]) -> str:
 
 
 def _hash(read: Read) -> int:
-    text = "\0".join(side.rendered.text for side in read.sides)
+    text = "\0".join(side.rendered.text for side in read.sides) + rating_text(read.ratings)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
