@@ -78,14 +78,13 @@ def choice_question(record: Record) -> Question:
     return read_choice(record).question
 
 
-def grade_choices(records: Sequence[Record], respondent: Respondent, dtype: torch.dtype) -> Grades:
+def grade_choices(items: Sequence[Choice], respondent: Respondent, dtype: torch.dtype) -> Grades:
     """The share of questions whose right choice has the highest log-likelihood; and that for each
     character, which does not favour short choices.
 
     Raises:
-        InputError: as `read_choice` and `Respondent.prompts`.
+        InputError: as `Respondent.prompts`.
     """
-    items = [read_choice(record) for record in records]
     model = respondent.model.loaded.model
     assert isinstance(model, Decoder | RecurrentModel)
     tokenizer = respondent.model.loaded.tokenizer

@@ -11,8 +11,7 @@ from xunlian.console import progress, warn
 from xunlian.evaluation.tasks.asking import Respondent
 from xunlian.evaluation.tasks.estimates import pass_at_k, wilson_interval
 from xunlian.evaluation.tasks.grades import Grades
-from xunlian.evaluation.tasks.programs import BODY_STOPS, PROGRAM_STOPS, read_problem
-from xunlian.evaluation.tasks.records import Record
+from xunlian.evaluation.tasks.programs import BODY_STOPS, PROGRAM_STOPS, Problem
 from xunlian.evaluation.tasks.sandbox import Limits, run_programs, try_sandbox
 from xunlian.machine.features import available_cores
 
@@ -26,13 +25,12 @@ class Samples:
     seconds: float
 
 
-def grade_code(records: Sequence[Record], respondent: Respondent, samples: Samples) -> Grades:
+def grade_code(problems: Sequence[Problem], respondent: Respondent, samples: Samples) -> Grades:
     """pass@k over the problems.
 
     Raises:
-        InputError: as `read_problem`, `Respondent.answers` and `try_sandbox`.
+        InputError: as `Respondent.answers` and `try_sandbox`.
     """
-    problems = [read_problem(record) for record in records]
     limits = Limits(seconds=samples.seconds)
     walls = try_sandbox(limits)
     if walls != "kernel":

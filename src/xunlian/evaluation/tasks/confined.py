@@ -160,8 +160,8 @@ def _restrict_files(libc: Any, work: str) -> None:
     attributes = struct.pack("QQQ", rights, 3, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
     ruleset = _check(libc.syscall(444, attributes, ctypes.c_size_t(len(attributes)), 0))
     devices = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
-    allowed = {path: _READ_FILE | _READ_DIR for path in readable()}
-    allowed |= {path: _READ_FILE | _WRITE_FILE for path in devices}
+    allowed = dict.fromkeys(readable(), _READ_FILE | _READ_DIR)
+    allowed |= dict.fromkeys(devices, _READ_FILE | _WRITE_FILE)
     for path, some in {**allowed, work: rights & ~_EXECUTE}.items():
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
         on_files = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE

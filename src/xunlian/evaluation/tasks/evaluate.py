@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from xunlian.decoding.model import prepare_language_model
 from xunlian.errors import InputError
 from xunlian.evaluation.evaluate_text import precision_of
 from xunlian.evaluation.tasks.asking import Question, Respondent
-from xunlian.evaluation.tasks.choices import grade_choices, read_choice
+from xunlian.evaluation.tasks.choices import choice_question, grade_choices, read_choice
 from xunlian.evaluation.tasks.code import Samples, grade_code
 from xunlian.evaluation.tasks.grades import Grades
 from xunlian.evaluation.tasks.maths import grade_math, math_question
-from xunlian.evaluation.tasks.programs import problem_question
-from xunlian.evaluation.tasks.questions import grade_questions, readings
+from xunlian.evaluation.tasks.programs import problem_question, read_problem
+from xunlian.evaluation.tasks.questions import grade_questions, read_all
 from xunlian.evaluation.tasks.records import Record, read_task
-from xunlian.evaluation.tasks.support import grade_support, support_question
+from xunlian.evaluation.tasks.support import grade_support, read_support, support_question
 from xunlian.files import atomic_write
 from xunlian.models.decoder import Decoder
 from xunlian.models.recurrent import RecurrentModel
@@ -35,9 +36,9 @@ TIMEOUT = 10.0
 _SHOWN: Mapping[str, Callable[[Record], Question]] = {
     "code": problem_question,
     "math": math_question,
-    "qa": lambda record: next(readings(record)).question,
+    "qa": lambda record: read_all([record])[0].question,
     "intent": support_question,
-    "choice": lambda record: read_choice(record).question,
+    "choice": choice_question,
 }
 
 
@@ -82,6 +83,8 @@ def evaluate_task(
     decoding = _decoding(recipe.decoding, samples.count, options.temperature)
     records = read_task(paths, recipe.corpus)
     examples, shots = _examples(task, recipe, options)
+    precision = precision_of(recipe)
+    grade = _grader(task, records, examples, samples, precision)
     folder = load_folder(run)
     chat = load_chat(folder)
     loaded = load_run(run)
@@ -90,19 +93,8 @@ def evaluate_task(
             f"'{run}' turns a source into a target, and tasks are for models that go on with a "
             "text. Leave out --task to compare what it writes with references."
         )
-    precision = precision_of(recipe)
     respondent = Respondent(prepare_language_model(loaded, precision), chat, decoding, shots)
-    if task == "code":
-        grades = grade_code(records, respondent, samples)
-    elif task == "math":
-        grades = grade_math(records, respondent)
-    elif task == "qa":
-        grades = grade_questions(records, respondent)
-    elif task == "intent":
-        grades = grade_support(records, respondent, examples)
-    else:
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        grades = grade_choices(records, respondent, dtype)
+    grades = grade(respondent)
     if output is not None:
         with atomic_write(Path(output)) as file:
             file.writelines(orjson.dumps(row) + b"\n" for row in grades.rows)
@@ -116,6 +108,22 @@ def evaluate_task(
         "intervals": {name: list(ends) for name, ends in grades.intervals.items()},
         "baselines": dict(grades.baselines),
     }
+
+
+def _grader(
+    task: str, records: list[Record], examples: list[Record], samples: Samples, precision: str
+) -> Callable[[Respondent], Grades]:
+    """Reads the problems, so that a mistake in them is told before a model is opened."""
+    if task == "code":
+        return partial(grade_code, [read_problem(each) for each in records], samples=samples)
+    if task == "math":
+        return partial(grade_math, [math_question(each) for each in records])
+    if task == "qa":
+        return partial(grade_questions, read_all(records))
+    if task == "intent":
+        return partial(grade_support, read_support(records, examples))
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return partial(grade_choices, [read_choice(each) for each in records], dtype=dtype)
 
 
 def _samples(task: str, options: Options) -> Samples:

@@ -23,13 +23,12 @@ def math_question(record: Record) -> Question:
     return ask_plainly(str(record.fields.get("id", record.place)), asked, answer)
 
 
-def grade_math(records: Sequence[Record], respondent: Respondent) -> Grades:
+def grade_math(questions: Sequence[Question], respondent: Respondent) -> Grades:
     """The share of problems whose number is right.
 
     Raises:
-        InputError: as `math_question` and `Respondent.answers`.
+        InputError: as `Respondent.answers`.
     """
-    questions = [math_question(record) for record in records]
     answers, too_long = first_answers(respondent.answers(questions, stop=PLAIN_STOPS))
     right, rows = [], []
     for question, answer in zip(questions, answers, strict=True):

@@ -29,12 +29,22 @@ def readings(record: Record) -> Iterator[Reading]:
     if "paragraphs" in fields or "qas" in fields:
         for part in fields.get("paragraphs") or [fields]:
             context = Record(record.place, part).text("context", "context_text")
-            for asked in Record(record.place, part).first("qas"):
+            if not isinstance(part.get("qas"), list):
+                raise record.wrong("one of its texts has no list 'qas' of questions.")
+            for asked in part["qas"]:
                 name = asked.get("id", asked.get("query_id", "?"))
                 place = f"{record.place}, question {name}"
                 yield _reading(Record(place, {"context": context, **asked}))
     else:
         yield _reading(record)
+
+
+def read_all(records: Sequence[Record]) -> list[Reading]:
+    """Raises InputError: as `readings`, or there is no question at all."""
+    found = [reading for record in records for reading in readings(record)]
+    if not found:
+        raise records[0].wrong("there is no question in it, nor in what follows.")
+    return found
 
 
 def _reading(record: Record) -> Reading:
@@ -61,15 +71,12 @@ def _texts(answers: Any) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def grade_questions(records: Sequence[Record], respondent: Respondent) -> Grades:
+def grade_questions(found: Sequence[Reading], respondent: Respondent) -> Grades:
     """Exact match and F1, as SQuAD's script counts them, or CMRC's where answers are Chinese.
 
     Raises:
-        InputError: as `readings` and `Respondent.answers`.
+        InputError: as `Respondent.answers`.
     """
-    found = [reading for record in records for reading in readings(record)]
-    if not found:
-        raise records[0].wrong("it has no question.")
     # All in one way, so that a figure can be compared.
     chinese = 2 * sum(is_chinese(" ".join(each.references)) for each in found) > len(found)
     asked = [each.question for each in found]

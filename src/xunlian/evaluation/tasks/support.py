@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from xunlian.corpus.chat.clean import clean_conversation
 from xunlian.corpus.chat.formats import FORMATS, Broken, Unknown, conversations_of
@@ -30,10 +31,18 @@ def support_question(record: Record) -> Question:
     return Question(plain.name, turns[:-1], plain.text, plain.answer, plain.gap)
 
 
-def grade_support(
-    records: Sequence[Record], respondent: Respondent, examples: Sequence[Record]
-) -> Grades:
-    """The share of answers that are about the intent of their row.
+@dataclass(frozen=True)
+class Support:
+    """Questions with their intents, and what tells the intent of an answer."""
+
+    questions: list[Question]
+    intents: list[str]
+    examples: int
+    classifier: IntentClassifier
+
+
+def read_support(records: Sequence[Record], examples: Sequence[Record]) -> Support:
+    """The conversations of a file.
 
     Args:
         examples: rows with an intent and an answer, from which intents are known by their answers.
@@ -44,10 +53,21 @@ def grade_support(
     wanted = [record.text("intent") for record in records]
     questions = [support_question(record) for record in records]
     known = [record.text("intent") for record in examples]
+    there = set(known)
     for record, intent in zip(records, wanted, strict=True):
-        if intent not in set(known):
+        if intent not in there:
             raise record.wrong(f"no row of the examples has its intent, '{intent}'.")
     classifier = IntentClassifier([support_question(each).answer for each in examples], known)
+    return Support(questions, wanted, len(examples), classifier)
+
+
+def grade_support(support: Support, respondent: Respondent) -> Grades:
+    """The share of answers that are about the intent of their row.
+
+    Raises:
+        InputError: as `Respondent.answers`.
+    """
+    questions, wanted, classifier = support.questions, support.intents, support.classifier
     answers, too_long = first_answers(respondent.answers(questions, stop=PLAIN_STOPS))
     found = [None if answer is None else classifier.intent(answer) for answer in answers]
     right = [one == other for one, other in zip(found, wanted, strict=True)]
@@ -78,5 +98,5 @@ def grade_support(
             "references": references / len(wanted),
             "most_frequent": Counter(wanted).most_common(1)[0][1] / len(wanted),
         },
-        [f"intents:{len(classifier.intents)}", f"examples:{len(examples)}", "by:tfidf-char-2-4"],
+        [f"intents:{len(classifier.intents)}", f"examples:{support.examples}", "by:tfidf-char-2-4"],
     )
