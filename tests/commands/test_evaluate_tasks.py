@@ -20,7 +20,7 @@ from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.recipe.settings import Corpus
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "education"
-LONG = "decoding.max_tokens=120"
+LONG, ONE = "decoding.max_tokens=50", "training.threads=1"
 ADD = {
     "task_id": "add/1",
     "prompt": 'def add(a, b):\n    """Add two numbers."""\n',
@@ -31,7 +31,7 @@ ADD = {
 
 def evaluate(folder, rows, task, *overrides, **options):
     options.setdefault("output", folder / "answers.jsonl")
-    result = xunlian.evaluate(folder, rows, [LONG, *overrides], task=task, **options)
+    result = xunlian.evaluate(folder, rows, [LONG, ONE, *overrides], task=task, **options)
     return result, [json.loads(line) for line in options["output"].read_text("utf-8").splitlines()]
 
 
@@ -81,7 +81,7 @@ def test_the_number_at_the_end_of_an_answer_counts(tmp_path, capsys):
     assert result["scores"] == {"accuracy": 0.5}
     assert result["intervals"]["accuracy"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
     assert [row["right"] for row in found] == [True, False] and found[0]["answer"] == said
-    assert main(["evaluate", str(tmp_path), str(rows), "--task", "math", LONG]) == 0
+    assert main(["evaluate", str(tmp_path), str(rows), "--task", "math", LONG, ONE]) == 0
     shown = capsys.readouterr().out
     assert "2 problems" in shown
     assert "* accuracy                          50.00%   95% interval 9.5% to 90.5%" in shown
@@ -135,7 +135,7 @@ def test_an_answer_is_about_the_intent_whose_answers_are_like_it(tmp_path, capsy
     assert found[1]["messages"] == talk[:3] and found[1]["reference"] == talk[3]["content"]
     assert result["scores"]["accuracy"] == sum(row["right"] for row in found) / 2
     assert result["baselines"] == {"references": 1.0, "most_frequent": 1.0}
-    words = ["evaluate", str(tmp_path), "--data", str(rows), LONG, "--task", "intent"]
+    words = ["evaluate", str(tmp_path), "--data", str(rows), LONG, ONE, "--task", "intent"]
     assert main([*words, "--examples", str(known)]) == 0
     assert "the reference answers" in capsys.readouterr().out
 
@@ -245,6 +245,7 @@ def test_several_samples_need_a_temperature(tmp_path):
 
 def test_the_command_ends_with_status_2_and_one_line(tmp_path, capsys):
     make_model(tmp_path)
+    capsys.readouterr()
     for words in (["--task", "math"], ["no.jsonl", "--task", "math"], ["--shots", "3"]):
         assert main(["evaluate", str(tmp_path), *words]) == 2
         error = capsys.readouterr().err
