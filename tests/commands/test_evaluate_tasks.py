@@ -56,8 +56,8 @@ def test_several_samples_give_pass_at_k_and_the_same_figures_again(tmp_path, cap
     rows = write_rows(tmp_path / "p.jsonl", {"prompt": "f", "test_list": ["assert True"]},
                       {"prompt": "g", "test_list": ["assert False"]})  # fmt: skip
     words = ["evaluate", str(tmp_path), str(rows), "--task", "code", "--samples", "4", "--json",
-             "decoding.max_tokens=3",
-             "--output", str(tmp_path / "out.jsonl"), "--pass-at", "1", "3"]  # fmt: skip
+             "--output", str(tmp_path / "out.jsonl"),
+             "--pass-at", "1", "3", "decoding.max_tokens=3"]  # fmt: skip
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
     assert list(result["scores"]) == ["pass@1", "pass@3"] and result["intervals"] == {}
@@ -246,7 +246,12 @@ def test_several_samples_need_a_temperature(tmp_path):
 def test_the_command_ends_with_status_2_and_one_line(tmp_path, capsys):
     make_model(tmp_path)
     capsys.readouterr()
-    for words in (["--task", "math"], ["no.jsonl", "--task", "math"], ["--shots", "3"]):
+    for words in (
+        ["--task", "math"],
+        ["no.jsonl", "--task", "math"],
+        ["--shots", "3"],
+        ["--task", "code", "--pass-at", "x"],
+    ):
         assert main(["evaluate", str(tmp_path), *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith("xunlian evaluate: ") and error.count("\n") == 1

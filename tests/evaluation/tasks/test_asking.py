@@ -113,6 +113,14 @@ def test_without_a_template_a_text_is_gone_on_with_until_a_stop(model):
     assert own.answers(QUESTIONS, stop=PLAIN_STOPS)[0] == stopped[0]
 
 
+def test_an_answer_ends_where_the_context_is_full(folder, model):
+    question = ask_plainly("long", "y" * 100, "42")
+    room = 160 - len(model.loaded.tokenizer.encode(question.text))
+    endless = GREEDY.model_copy(update={"max_tokens": 100})
+    (answer,) = Respondent(model, None, endless).answers([question])[0]
+    assert answer == model.generate(question.text, temperature=0, max_tokens=room)
+
+
 def test_samples_differ_and_come_again_with_their_seed(model):
     sampled = Respondent(model, None, Decoding(temperature=1.0, max_tokens=10, seed=1))
     found = sampled.answers(QUESTIONS, samples=5)
