@@ -38,8 +38,9 @@ def evaluate(
     slides by `stride` tokens. An encoder-decoder translates (or summarizes) the sources with the
     settings of its recipe; its texts are compared with the references, and it predicts these. Of
     conversations (a run whose task is chat, a corpus of them, or the override 'task=chat') it is
-    scored how well their answers are predicted, each from what came before. With `task`, a language
-    model answers the problems of `data`, and it is counted what is right.
+    scored how well their answers are predicted, each from what came before.
+
+    With `task`, a language model answers the problems of `data`, and what is right is counted.
 
     Args:
         run: a run or a Hugging Face model folder (which needs `data`).
