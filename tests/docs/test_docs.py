@@ -47,6 +47,8 @@ RUNNING = [
     "docs/lora.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
+    "docs/tasks.md",
+    "docs/tasks.zh.md",
     "docs/translate.md",
     "docs/translate.zh.md",
     "docs/export.md",
@@ -129,6 +131,33 @@ def messy_texts() -> dict[str, str]:
     return {"notes.jsonl": lines, "crawl/page.html": page, "junk.jsonl": junk}
 
 
+def task_texts() -> dict[str, str]:
+    """A few problems of each task, short enough for a tiny context."""
+    add = {"prompt": "def add(a, b):\n", "entry_point": "add", "test": "assert add(1, 2) == 3"}
+    sums = [{"question": "What is 2+3?", "answer": "5"}, {"input": "二加三？", "golden": "5"}]
+    talks = [
+        {"prompt": "Are you open?", "completion": "We open at nine.", "intent": "hours"},
+        {"prompt": "几点开门？", "completion": "九点开门。", "intent": "hours"},
+    ]
+    reading = [
+        {"context": "Ann is in Rome.", "question": "Where?", "answers": ["Rome"]},
+        {"context": "小安在北京。", "question": "在哪？", "answers": ["北京"]},
+    ]
+    quiz = [{"question": "Is it?", "choices": ["yes", "no"], "answer": 0}]
+    return {
+        f"{name}.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows)
+        for name, rows in {
+            "problems": [add],
+            "sums": sums,
+            "solved": sums,
+            "tickets": talks,
+            "known": talks,
+            "reading": reading,
+            "quiz": quiz,
+        }.items()
+    }
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A folder with the texts that the documents speak of, where trainings are short."""
@@ -146,6 +175,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     texts["rated.jsonl"] = (SAMPLES / "rated.en.jsonl").read_text("utf-8")
     texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
+    texts |= task_texts()
     (tmp_path / "crawl").mkdir()
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8")
@@ -236,6 +266,7 @@ _NAMES = (
     "lora",
     "plan",
     "quality-head",
+    "tasks",
     "translate",
     "tutorial",
     "why-transformers",
