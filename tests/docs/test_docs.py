@@ -4,7 +4,9 @@ Each document gets a folder with small texts. What would take minutes is cut sho
 get a tiny network and three steps, resumed ones a few steps more.
 """
 
+import csv
 import gzip
+import io
 import json
 import re
 import shlex
@@ -18,6 +20,7 @@ from typing import IO
 import pytest
 from conftest import ROOT, SAMPLES
 
+import xunlian
 import xunlian.commands.compare
 import xunlian.commands.plan
 import xunlian.commands.train
@@ -45,6 +48,8 @@ RUNNING = [
     "docs/lora.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
+    "docs/support-chatbot.md",
+    "docs/support-chatbot.zh.md",
     "docs/translate.md",
     "docs/translate.zh.md",
     "docs/export.md",
@@ -54,12 +59,21 @@ RUNNING = [
 ]
 DOCUMENTS = [
     *RUNNING,
+    "docs/models.md",
+    "docs/models.zh.md",
     "docs/recipe.md",
     "docs/architecture.md",
     "docs/bench.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
+_FITTING = {
+    "chat": ["model.context=128"],
+    "support-chat-en": ["model.context=512", "training.batch_tokens=512"],
+    "support-chat-zh": ["model.context=512", "training.batch_tokens=512"],
+    "base-en": ["tokenizer.vocab_size=600"],
+    "base-zh": ["tokenizer.vocab_size=1200"],
+}
 TINY = [
     "training.budget=3 steps",
     "model.depth=1",
@@ -123,6 +137,30 @@ def messy_texts() -> dict[str, str]:
     return {"notes.jsonl": lines, "crawl/page.html": page, "junk.jsonl": junk}
 
 
+def fetched_texts() -> dict[str, str]:
+    """What the base recipes read, in the form of WikiExtractor, and questions with answers."""
+    shakespeare = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000]
+    songci = (SAMPLES / "songci.txt").read_text("utf-8")[:30_000]
+    wiki, zhwiki = (
+        "".join(f'<doc id="{i}">\n{part}\n</doc>\n' for i, part in enumerate(text.split("\n\n")))
+        for text in (shakespeare, songci)
+    )
+    with gzip.open(SAMPLES / "bitext.val.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        rows = list(islice(csv.DictReader(file), 60))
+    faq = [(row["instruction"], row["response"][:60], row["intent"]) for row in rows]
+    texts = {
+        "downloads/enwiki/wiki_00.txt": wiki,
+        "downloads/enwikinews/wiki_04.jsonl": json.dumps({"text": shakespeare}),
+        "downloads/zhwiki/wiki_00.txt": zhwiki,
+        "downloads/zhnovels/novel.txt": songci,
+    }
+    for name, part in (("faq", faq[:50]), ("newfaq", faq[50:])):
+        file = io.StringIO()
+        csv.writer(file).writerows([("question", "answer", "intent"), *part])
+        texts[f"{name}.csv"] = file.getvalue()
+    return texts
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A folder with the texts that the documents speak of, where trainings are short."""
@@ -136,10 +174,10 @@ def desk(tmp_path, monkeypatch) -> Path:
     }
     chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
     texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
-    texts |= pair_texts() | messy_texts()
+    texts |= pair_texts() | messy_texts() | fetched_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
-    (tmp_path / "crawl").mkdir()
     for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
     train, resumed = xunlian.commands.train.train, []
@@ -149,9 +187,9 @@ def desk(tmp_path, monkeypatch) -> Path:
             resumed.append(recipe)
             overrides = [f"training.budget={3 + 2 * len(resumed)} steps"]
         else:
-            # Conversations do not fit where texts do.
-            chat = "task=chat" in overrides or str(recipe).startswith("chat-")
-            overrides = [*overrides, *TINY, *(["model.context=128"] if chat else [])]
+            # Conversations do not fit where texts do, nor large vocabularies little text.
+            task = xunlian.load_recipe(recipe, overrides).task
+            overrides = [*overrides, *TINY, *_FITTING.get(str(recipe), _FITTING.get(task, []))]
         return train(recipe, overrides, resume=resume, **options)
 
     monkeypatch.setattr(xunlian.commands.train, "train", short)
@@ -223,6 +261,7 @@ _NAMES = (
     "finetune",
     "lora",
     "plan",
+    "support-chatbot",
     "translate",
     "tutorial",
     "why-transformers",
