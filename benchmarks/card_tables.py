@@ -5,6 +5,7 @@ trainings that nobody shortened. A recipe without rows keeps what is there.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,12 @@ def write_tables(name: str, docs: Path = DOCS) -> None:
     for file, language in (("models.md", "en"), ("models.zh.md", "zh")):
         path = docs / file
         text = path.read_text("utf-8")
-        path.write_text(_PLACE.sub(lambda place: _filled(place, rows, language), text), "utf-8")
+        fill = partial(_filled, rows=rows, language=language)
+        path.write_text(_PLACE.sub(fill, text), "utf-8")
 
 
 def _filled(place: re.Match[str], rows: list[dict[str, Any]], language: str) -> str:
-    newest = {
-        (row["stage"], row["measure"]): row for row in rows if row["recipe"] == place[2]
-    }
+    newest = {(row["stage"], row["measure"]): row for row in rows if row["recipe"] == place[2]}
     shown = "\n".join(table(newest, language)) if newest else ""
     return f"{place[1]}{shown}\n{place[4]}" if shown else place[0]
 

@@ -1,6 +1,6 @@
 """The recipes that stand on base models: trained in full, and measured before and after.
 
-    python benchmarks/recipes.py [RECIPE ...] --data ../shared/data [--work FOLDER] [--set key=value]
+    python benchmarks/recipes.py [RECIPE ...] --data DATA [--work FOLDER] [--set key=value ...]
     python benchmarks/recipes.py --tables
 
 Trains `base-en` and `base-zh` by their budgets (forty minutes each) and from them every recipe of

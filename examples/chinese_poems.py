@@ -1,9 +1,10 @@
-"""Tang poems of the collection chinese-poetry (JSON) to questions and answers, for `prepare --chat`.
+"""Tang poems of the collection chinese-poetry (JSON) to conversations, for `prepare --chat`.
 
     python examples/chinese_poems.py chinese-poetry/全唐诗/poet.tang.*.json > poems.jsonl
 
-Poems of four or eight lines of five or seven characters are kept: 绝句 and 律诗. Each becomes a wish
-and the poem that fulfils it, in simplified characters (OpenCC, in `pip install "xunlian[web]"`):
+Poems of four or eight lines of five or seven characters are kept: 绝句 and 律诗. Each becomes a
+wish and the poem that fulfils it, in simplified characters (by OpenCC, which
+`pip install "xunlian[web]"` brings):
 
     {"prompt": "写一首五言绝句，题目：静夜思", "completion": "床前明月光，疑是地上霜。\\n..."}
 

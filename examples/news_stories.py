@@ -4,8 +4,8 @@
 
     {"prompt": "Write a news story: TITLE", "completion": "TEXT", "url": "https://..."}
 
-Stories of 300 to 1,400 characters are kept whole, longer ones up to a paragraph's end. Articles that
-have lost words on the way (WikiExtractor drops templates: "the in .") are left out.
+Stories of 300 to 1,400 characters are kept whole, longer ones up to a paragraph's end. Articles
+that have lost words on the way (WikiExtractor drops templates: "the in .") are left out.
 """
 
 import gzip

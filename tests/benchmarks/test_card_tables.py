@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 def importable(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("records", "card_tables"):
+    for name in ("records", "card_tables", "recipes"):
         sys.modules.pop(name, None)
 
 
@@ -38,7 +38,9 @@ def test_newest_full_rows_fill_their_place_and_nothing_else(tmp_path, monkeypatc
         row("after", "samples", samples=[["1+1?", " 2\n"]]),
     ]
     (tmp_path / "cards.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    page = "# A\n\n<!-- measured: tutor-math -->\nold\n<!-- end -->\n\n<!-- measured: x -->\nkept\n<!-- end -->\n"
+    places = [f"<!-- measured: {name} -->\n{was}\n<!-- end -->\n"
+              for name, was in (("tutor-math", "old"), ("x", "kept"))]  # fmt: skip
+    page = "# A\n\n" + "\n".join(places)
     for name in ("models.md", "models.zh.md"):
         (tmp_path / name).write_text(page)
     monkeypatch.setattr(card_tables, "recorded", lambda name: records.recorded(name, tmp_path))
@@ -57,12 +59,9 @@ def test_newest_full_rows_fill_their_place_and_nothing_else(tmp_path, monkeypatc
 
 def test_every_card_has_a_place_for_every_recipe_in_both_languages():
     import card_tables
+    from recipes import BASES, TASKS
 
-    from xunlian.recipe.load import load_recipe, shipped_recipes
-
-    wanted = {"base-en", "base-zh"} | {
-        name for name in shipped_recipes() if load_recipe(name).model.init_from
-    }
+    wanted = {*BASES, *TASKS}
     for file in ("models.md", "models.zh.md"):
         places = card_tables._PLACE.findall((card_tables.DOCS / file).read_text("utf-8"))
         assert {place[1] for place in places} == wanted and len(places) == len(wanted)

@@ -33,7 +33,10 @@ def test_poems_become_wishes_and_poems_in_simplified_characters(tmp_path):
     pytest.importorskip("opencc", reason='needs pip install "xunlian[web]"')
     file = tmp_path / "poet.tang.0.json"
     moon = {"title": "靜夜思", "author": "李白", "paragraphs": QUATRAIN}
-    other = {"title": "無題", "paragraphs": ["明月出天山，蒼茫雲海間。", "明月幾萬里，吹度玉門關。"]}
+    other = {
+        "title": "無題",
+        "paragraphs": ["明月出天山，蒼茫雲海間。", "明月幾萬里，吹度玉門關。"],
+    }
     uneven = {"title": "x", "paragraphs": ["明月出天山，蒼茫雲。"]}
     file.write_text(json.dumps([moon, uneven, moon, other]), "utf-8")
     first, second = run("chinese_poems.py", file)
@@ -60,7 +63,11 @@ def test_form_of_a_poem():
 def test_articles_become_headlines_and_the_beginnings_of_stories(tmp_path):
     long = "The council met on Monday. " * 20
     rows = [
-        {"title": "Council meets", "text": f"{long}\n{long}\nSources.\nA list.", "url": "https://a"},
+        {
+            "title": "Council meets",
+            "text": f"{long}\n{long}\nSources.\nA list.",
+            "url": "https://a",
+        },
         {"title": "Empty", "text": "", "url": "https://b"},
         {"title": "Holes", "text": f"He was born in , Indiana. {long}", "url": "https://c"},
     ]
