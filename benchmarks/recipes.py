@@ -41,7 +41,6 @@ STANDING_STILL = [
     "training.budget=1 steps",
     *(f"training.{kind}learning_rate=1e-12" for kind in ("", "embedding_", "head_", "norm_")),
 ]
-CODE = {"task": "code", "samples": 10, "overrides": ["decoding.temperature=0.8"]}
 # Recipe -> the tasks it is measured by, beside the perplexity of held-out answers.
 TASKS: dict[str, dict[str, dict[str, Any]]] = {
     "support-chat-en": {
@@ -55,8 +54,13 @@ TASKS: dict[str, dict[str, dict[str, Any]]] = {
     "write-poems-zh": {},
     "write-stories-en": {},
     "code-python": {
-        "mbpp": {**CODE, "data": "sample:mbpp.test.jsonl.gz"},
-        "mathqa": {**CODE, "data": "sample:mathqa.val.jsonl.gz"},
+        "mbpp": {"task": "code", "data": "sample:mbpp.test.jsonl.gz"},
+        "mathqa": {
+            "task": "code",
+            "data": "sample:mathqa.val.jsonl.gz",
+            "samples": 10,
+            "overrides": ["decoding.temperature=0.8"],
+        },
     },
     "tutor-math": {"math": {"task": "math", "data": "sample:gsm8k.val.jsonl.gz"}},
     "qa-zh": {"qa": {"task": "qa", "data": "sample:cmrc.val.json.gz"}},
