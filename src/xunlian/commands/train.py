@@ -108,10 +108,12 @@ def recipe_corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
     from xunlian.commands.prepare import prepare_from_recipe
     from xunlian.console import say
     from xunlian.errors import InputError
+    from xunlian.recipe.resolve import check_settings
     from xunlian.shards.corpus import open_corpus
 
     path = Path(recipe.corpus.path or f"corpora/{name}")
     if not (path / "corpus.json").exists() and recipe.corpus.names_text:
+        check_settings(recipe)
         if group.leads:
             prepare_from_recipe(recipe, path)
         group.wait()

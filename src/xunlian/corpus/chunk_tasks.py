@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def encode_chunk(
     if is_done(folder, "tokens", chunk, key):
         return
     begin(folder, "tokens", chunk)
-    model = load_sides(tokenizer)
+    model = _tokenizers(tokenizer, Path(tokenizer).stat().st_mtime_ns)
     kinds = {"bin": np.dtype(dtype), **_ARRAYS}
     totals: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
     sampler = Sampler(val_sample_bytes)
@@ -132,6 +133,12 @@ def encode_chunk(
     seen = {"languages": dict(languages), "lengths": {str(n): lengths[n] for n in sorted(lengths)}}
     seen["bias"] = dict(bias)
     mark_done(folder, "tokens", chunk, key, {"splits": counts, "val_sample": sample, **seen})
+
+
+@lru_cache(1)
+def _tokenizers(folder: str, changed: int) -> Sides:
+    """Kept from chunk to chunk, and with them what their encoder has learned of words."""
+    return load_sides(folder)
 
 
 def array_path(work: Path, chunk: str, split: str, array: str) -> Path:

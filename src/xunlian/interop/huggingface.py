@@ -19,7 +19,8 @@ from torch import Tensor
 
 from xunlian.errors import InputError
 from xunlian.files import atomic_write, read_json, write_json
-from xunlian.interop.config import Config, from_fields, to_fields
+from xunlian.interop.config import Config
+from xunlian.interop.from_fields import from_fields
 from xunlian.interop.names import (
     COMPUTED,
     HEAD_BIAS,
@@ -30,6 +31,7 @@ from xunlian.interop.names import (
     their_shape,
     to_theirs,
 )
+from xunlian.interop.to_fields import to_fields
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel

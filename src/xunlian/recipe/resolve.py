@@ -125,6 +125,16 @@ def resolve(
     )
 
 
+def check_settings(recipe: Recipe) -> None:
+    """Refuse what no corpus could make right, before one is prepared for it.
+
+    Raises:
+        InputError: values that cannot be combined.
+    """
+    if not recipe.model.init_from:  # whose shape is known later
+        resolve(recipe, vocab_size=1000, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
+
+
 def _check_bigram_start(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
     """Raises InputError: training/bigram_start.py is asked for where it cannot go first."""
     possible = (

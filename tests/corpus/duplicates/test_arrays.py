@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xunlian.corpus.duplicates.arrays import open_arrays, write_arrays, writing
+from xunlian.corpus.duplicates.runs import Maps
 from xunlian.errors import InputError
 
 
@@ -43,3 +44,25 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, content: bytes | Non
         (tmp_path / "x.bin").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.bin' is missing or damaged"):
         open_arrays(tmp_path / "x.bin")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the system does not tell memory"
+)
+def test_what_was_read_of_a_file_can_leave_memory(tmp_path: Path) -> None:
+    path, values = tmp_path / "large.bin", np.arange(4 << 20)  # 32 MiB
+    write_arrays(path, {"values": values})
+    maps = Maps()
+    array = maps(path)["values"]
+    before = _of_files()
+    assert array.sum() == values.sum()
+    assert _of_files() > before + (30 << 20)
+    maps.let_go(path)
+    assert _of_files() < before + (2 << 20)
+    assert np.array_equal(array, values)
+
+
+def _of_files() -> int:
+    """Bytes of files in this process's memory."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssFile:")[1].split()[0]) << 10

@@ -212,6 +212,12 @@ def say(told):
 def leave(told):
     import os
     os._exit(3)
+
+def grow(told):
+    import os
+    global kept
+    kept = b"x" * (600 << 20)
+    return os.getpid()
 """
 
 
@@ -228,3 +234,15 @@ def test_a_worker_has_bounded_memory_and_says_so(
         assert capfd.readouterr().err == ""
         with pytest.raises(XunlianError, match="MemoryError"):
             list(pool.run([Task("helpers:hoard", {})], print))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_process_that_has_grown_makes_room_for_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "helpers.py").write_text(MODULE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Pool(1) as pool:
+        tasks = [Task(f"helpers:{name}", {}) for name in ("say", "grow", "say")]
+        pids = dict(pool.run(tasks, print))
+    assert pids[0] == pids[1] != pids[2]

@@ -70,12 +70,17 @@ def open_arrays(path: Path) -> Arrays:
     Raises:
         InputError: the file is missing or damaged.
     """
+    return map_arrays(path)[1]
+
+
+def map_arrays(path: Path) -> tuple[mmap.mmap, Arrays]:
+    """The same, with the map that they are views of."""
     try:
         with open(path, "rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         size = _LENGTH.unpack(data[-_LENGTH.size :])[0]
         parts = orjson.loads(data[-_LENGTH.size - size : -_LENGTH.size])
-        return {
+        return data, {
             name: np.frombuffer(data, dtype, int(np.prod(shape)), begin).reshape(shape)
             for name, (dtype, shape, begin) in parts.items()
         }

@@ -136,11 +136,13 @@ class Work:
         """Of the runs in the signature files."""
         for task in range(self.tasks):
             yield self.signatures(task)[name]
+            self.maps.let_go(signature_file(self.folder, task))
 
     def keys_of(self, step: str) -> Iterator[np.ndarray]:
         """Of the runs that a step wrote."""
         for path in self.files(step):
             yield self.maps(path)["keys"]
+            self.maps.let_go(path)
 
     def runs(self, name: str) -> Iterator[Run]:
         """NAME_keys of each task, with the documents' numbers."""
@@ -174,6 +176,7 @@ class Work:
             return  # np.split would still give one part
         for task, places in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
             yield task, places, numbers[places] - int(self.bases[task])
+            self.maps.let_go(signature_file(self.folder, task))
 
     def look_up(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """A column of the signatures, for these documents."""

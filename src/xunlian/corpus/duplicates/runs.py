@@ -7,6 +7,7 @@ engine's shuffle is trusted, every range can be a task of its own, and what a ra
 depend on how many runs the records came in.
 """
 
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xunlian.corpus.duplicates.arrays import Arrays, open_arrays
+from xunlian.corpus.duplicates.arrays import Arrays, map_arrays
 
 _OPEN = 128  # files at once: a map holds a file descriptor
 _SPLIT = 256  # a range that is too full becomes so many
@@ -38,15 +39,21 @@ class Maps:
     """Files mapped into memory, the last ones used staying open."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Path, Arrays] = OrderedDict()
+        self._open: OrderedDict[Path, tuple[mmap.mmap, Arrays]] = OrderedDict()
 
     def __call__(self, path: Path) -> Arrays:
         if path not in self._open:
-            self._open[path] = open_arrays(path)
+            self._open[path] = map_arrays(path)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
-        return self._open[path]
+        return self._open[path][1]
+
+    def let_go(self, path: Path) -> None:
+        """What was read of a file leaves this process's memory; its arrays stay valid. Else a job
+        that looks here and there would end up with all files in memory."""
+        if path in self._open and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self._open[path][0].madvise(mmap.MADV_DONTNEED)
 
 
 Keys = Callable[[], Iterator[np.ndarray]]

@@ -28,6 +28,10 @@ MEMORY = 4 << 30
 allocator only reserves 1. Beyond, a library has been misled by a file, and finds that there is no
 memory before the machine has none left."""
 
+GROWN = 500_000_000
+"""Bytes resident of a process that gets no other task: a fresh one takes its place. Allocators
+seldom give back what they once had, and some library may leak, in jobs of many hours."""
+
 _Process = subprocess.Popen[bytes]
 
 
@@ -67,8 +71,15 @@ class Pool:
                 result = future.result()
                 self._busy.remove(process)
                 if not isinstance(result, Died):
-                    self._idle.append(process)
+                    self._keep(process)
                 yield number, result
+
+    def _keep(self, process: _Process) -> None:
+        if _resident(process) <= GROWN:
+            self._idle.append(process)
+        else:
+            process.kill()  # it waits for a task, and has written all that it had
+            process.communicate()
 
     def __enter__(self) -> "Pool":
         return self
@@ -85,6 +96,17 @@ class Pool:
         self._threads.shutdown(cancel_futures=True)
         for process in every:
             process.communicate()
+
+
+def _resident(process: _Process) -> int:
+    """Bytes of memory, where the system tells (Linux); pages of files apart, which go by
+    themselves when memory is wanted."""
+    try:
+        with open(f"/proc/{process.pid}/statm") as file:
+            _, resident, of_files, *_ = map(int, file.read().split())
+    except OSError:
+        return 0
+    return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ask(process: _Process, task: Task, told: Told) -> Any:
