@@ -17,7 +17,7 @@ VERBS = {
     "plan": "data, time, memory and cost of a training, before it is spent",
     "tune": "find the fastest settings for this machine",
     "train": "train a model by a recipe",
-    "evaluate": "how well a trained model predicts a text, or translates",
+    "evaluate": "how well a trained model predicts a text, translates, or does a task",
     "generate": "let a trained model write",
     "chat": "talk with a trained model",
     "translate": "let a trained model translate, line by line",

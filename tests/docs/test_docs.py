@@ -50,6 +50,8 @@ RUNNING = [
     "docs/plan.zh.md",
     "docs/support-chatbot.md",
     "docs/support-chatbot.zh.md",
+    "docs/tasks.md",
+    "docs/tasks.zh.md",
     "docs/translate.md",
     "docs/translate.zh.md",
     "docs/export.md",
@@ -161,6 +163,33 @@ def fetched_texts() -> dict[str, str]:
     return texts
 
 
+def task_texts() -> dict[str, str]:
+    """A few problems of each task, short enough for a tiny context."""
+    add = {"prompt": "def add(a, b):\n", "entry_point": "add", "test": "assert add(1, 2) == 3"}
+    sums = [{"question": "What is 2+3?", "answer": "5"}, {"input": "二加三？", "golden": "5"}]
+    talks = [
+        {"prompt": "Are you open?", "completion": "We open at nine.", "intent": "hours"},
+        {"prompt": "几点开门？", "completion": "九点开门。", "intent": "hours"},
+    ]
+    reading = [
+        {"context": "Ann is in Rome.", "question": "Where?", "answers": ["Rome"]},
+        {"context": "小安在北京。", "question": "在哪？", "answers": ["北京"]},
+    ]
+    quiz = [{"question": "Is it?", "choices": ["yes", "no"], "answer": 0}]
+    return {
+        f"{name}.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows)
+        for name, rows in {
+            "problems": [add],
+            "sums": sums,
+            "solved": sums,
+            "tickets": talks,
+            "known": talks,
+            "reading": reading,
+            "quiz": quiz,
+        }.items()
+    }
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
     """A folder with the texts that the documents speak of, where trainings are short."""
@@ -174,7 +203,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     }
     chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
     texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
-    texts |= pair_texts() | messy_texts() | fetched_texts()
+    texts |= pair_texts() | messy_texts() | task_texts() | fetched_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -262,6 +291,7 @@ _NAMES = (
     "lora",
     "plan",
     "support-chatbot",
+    "tasks",
     "translate",
     "tutorial",
     "why-transformers",

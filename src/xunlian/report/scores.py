@@ -10,6 +10,18 @@ _PREDICTION = {
     "perplexity": "perplexity per token",
     "loss": "loss, nats per token",
 }
+_TASKS = {
+    "accuracy": "accuracy",
+    "accuracy_normalized": "accuracy, by length",
+    "exact_match": "exact match",
+    "f1": "F1",
+}
+_ITEMS = {"code": "problems", "math": "problems", "intent": "conversations"}
+_BASELINES = {
+    "references": "the reference answers",
+    "most_frequent": "always the most frequent intent",
+    "chance": "guessing",
+}
 _TEXTS = {
     "bleu": "BLEU",
     "chrf": "chrF",
@@ -23,7 +35,8 @@ _TEXTS = {
 
 def table(result: Mapping[str, Any]) -> str:
     """The result of `xunlian.evaluate` as lines of text."""
-    lines = _pair_lines(result) if "segments" in result else _text_lines(result)
+    kind = _pair_lines if "segments" in result else _text_lines
+    lines = _task_lines(result) if "items" in result else kind(result)
     signatures = (f"{name}: {text}" for name, text in result["signatures"].items())
     return "\n".join([*lines, "", *signatures])
 
@@ -74,6 +87,27 @@ def _pair_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{result['left_out']:,} pairs are longer than the model's context: no perplexity of "
             "these."
+        )
+
+
+def _task_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    what = _ITEMS.get(result["task"], "questions")
+    yield f"{result['data']}: {result['items']:,} {what}"
+    yield ""
+    for number, (name, value) in enumerate(result["scores"].items()):
+        interval = ""
+        if name in result["intervals"]:
+            low, high = result["intervals"][name]
+            interval = f"   95% interval {low:.1%} to {high:.1%}"
+        mark = " " if number else "*"
+        yield f"{mark} {_TASKS.get(name, name):<32}{value:>8.2%}{interval}"
+    for name, value in result["baselines"].items():
+        yield f"  {_BASELINES[name]:<32}{value:>8.2%}"
+    if result["too_long"]:
+        yield ""
+        yield (
+            f"{result['too_long']:,} {what} leave no room for an answer in the model's context: "
+            "they count as wrong."
         )
 
 
