@@ -23,7 +23,8 @@ LABELS: dict[tuple[str, str], tuple[dict[str, str], bool]] = {
         {"en": "answers to the right intent (of 27)", "zh": "回答切中意图（共 27 种）"}, True),
     ("intent", "references"): (
         {"en": "the written replies, judged in the same way", "zh": "原有回复，同法判断"}, True),
-    ("mbpp", "pass@1"): ({"en": "MBPP test, pass@1 (greedy)", "zh": "MBPP 测试集 pass@1（贪心）"}, True),
+    ("mbpp", "pass@1"): (
+        {"en": "MBPP test, pass@1 (greedy)", "zh": "MBPP 测试集 pass@1（贪心）"}, True),
     ("mathqa", "pass@1"): ({"en": "MathQA held out, pass@1", "zh": "MathQA 留出题 pass@1"}, True),
     ("mathqa", "pass@10"): (
         {"en": "MathQA held out, pass@10", "zh": "MathQA 留出题 pass@10"}, True),

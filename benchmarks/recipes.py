@@ -102,7 +102,7 @@ def measure(name: str, data: Path | None, settings: list[str]) -> None:
         stages = {"after": trained}
     else:
         stages = {
-            "before": train(name, f"runs/{name}-before", STANDING_STILL),
+            "before": train(name, f"runs/{name}-before", [*settings, *STANDING_STILL]),
             "after": train(name, f"runs/{name}-1", settings),
         }
     for stage, run in stages.items():

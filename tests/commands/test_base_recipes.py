@@ -13,7 +13,13 @@ from xunlian.corpus.chat.read import CHAT_FORMATS, read_chat_records
 from xunlian.corpus.reading.sources import expand_source
 from xunlian.corpus.reading.trouble import ignore
 from xunlian.corpus.split import parse_holdout
+from xunlian.evaluation.tasks.maths import math_question
+from xunlian.evaluation.tasks.programs import read_problem
+from xunlian.evaluation.tasks.questions import readings
+from xunlian.evaluation.tasks.records import read_task
+from xunlian.evaluation.tasks.support import support_question
 from xunlian.recipe.load import load_recipe
+from xunlian.recipe.settings import Corpus
 
 BASES = ("base-en", "base-zh")
 TUNED = ("support-chat-en", "support-chat-zh", "write-poems-zh", "write-stories-en", "code-python",
@@ -48,6 +54,21 @@ def test_every_record_of_its_sample_is_a_conversation_and_nothing_held_out_is_le
         held_out = conversations(name, corpus.val)
         assert len(held_out) >= 90
         assert not [turns for turns in held_out if turns[0]["content"] in asked]
+
+
+@pytest.mark.parametrize(
+    ("name", "questions"),
+    [
+        ("qa-zh", lambda record: [each.question for each in readings(record)]),
+        ("code-python", lambda record: [read_problem(record).question]),
+        ("tutor-math", lambda record: [math_question(record)]),
+        ("support-chat-en", lambda record: [support_question(record)]),
+    ],
+)
+def test_it_learns_in_the_words_in_which_it_will_be_asked(name, questions):
+    val = load_recipe(name).corpus.val
+    asked = [one for record in read_task(val, Corpus()) for one in questions(record)]
+    assert [one.messages for one in asked] == [turns[:-1] for turns in conversations(name, val)]
 
 
 @pytest.mark.slow

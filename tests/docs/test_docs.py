@@ -148,15 +148,19 @@ def fetched_texts() -> dict[str, str]:
         for text in (shakespeare, songci)
     )
     with gzip.open(SAMPLES / "bitext.val.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        rows = list(islice(csv.DictReader(file), 60))
-    faq = [(row["instruction"], row["response"][:60], row["intent"]) for row in rows]
+        rows = [
+            (row["instruction"], row["response"][:60], row["intent"])
+            for row in islice(csv.DictReader(file), 100)
+        ]
+    known = {intent for _, _, intent in rows[:80]}
+    new = [row for row in rows[80:] if row[2] in known]
     texts = {
         "downloads/enwiki/wiki_00.txt": wiki,
         "downloads/enwikinews/wiki_04.jsonl": json.dumps({"text": shakespeare}),
         "downloads/zhwiki/wiki_00.txt": zhwiki,
         "downloads/zhnovels/novel.txt": songci,
     }
-    for name, part in (("faq", faq[:50]), ("newfaq", faq[50:])):
+    for name, part in (("faq", rows[:80]), ("newfaq", new)):
         file = io.StringIO()
         csv.writer(file).writerows([("question", "answer", "intent"), *part])
         texts[f"{name}.csv"] = file.getvalue()
