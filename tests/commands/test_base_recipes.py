@@ -113,3 +113,9 @@ def test_without_its_base_a_recipe_says_how_to_get_one_and_leaves_nothing(tmp_pa
     assert "runs/base-en-1" in done.stderr and "`xunlian train base-en`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_every_sample_has_its_licence_told():
+    told = (SAMPLES / "LICENSES.md").read_text("utf-8")
+    for path in SAMPLES.iterdir():
+        assert path.suffix == ".md" or f"`{path.name}`" in told, path.name
