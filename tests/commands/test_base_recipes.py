@@ -115,6 +115,14 @@ def test_without_its_base_a_recipe_says_how_to_get_one_and_leaves_nothing(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_without_its_text_a_base_recipe_says_where_to_look_and_leaves_nothing(tmp_path):
+    done = xunlian_command("train", "base-en", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'downloads/enwiki'" in done.stderr and "xunlian recipe" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_sample_has_its_licence_told():
     told = (SAMPLES / "LICENSES.md").read_text("utf-8")
     for path in SAMPLES.iterdir():
