@@ -2,8 +2,8 @@
 
     python benchmarks/sft_speed.py [--rounds 3] [--steps 12] [--conversations FILE] [--trl-python P]
 
-A random Qwen3 of 34M parameters with a tokenizer of 8,192 tokens learned from the conversations
-(default: the customer support in ../shared/data), trained whole in bf16. `xunlian train` packs
+A random Qwen3 of some 28M parameters with a tokenizer learned from the conversations (default: the
+customer support in ../shared/data), trained whole in bf16. `xunlian train` packs
 conversations into rows of 512 tokens, 4,096 a step. `SFTTrainer` has `packing=False`, its default,
 and gets as many conversations a step: eight at a time, its default, accumulated (`trl-8`), or all
 at a time (`trl-step`). Only real tokens count, padding does not; the speed is that of the steps
@@ -29,7 +29,7 @@ from typing import Any
 
 from records import record
 
-VOCAB, DEPTH, WIDTH, MLP_WIDTH, CONTEXT, BATCH_TOKENS = 8192, 8, 512, 1536, 512, 4096
+DEPTH, WIDTH, MLP_WIDTH, CONTEXT, BATCH_TOKENS = 8, 512, 1536, 512, 4096
 SIDES = ("xunlian", "trl-8", "trl-step")
 WARM_UP = 2
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,8 +50,7 @@ def prepare(work: Path, conversations: Path) -> None:
 
     if (work / "base" / "model.safetensors").exists():
         return
-    settings = [f"tokenizer.vocab_size={VOCAB}"]
-    xunlian.prepare(str(conversations), out=work / "corpus", chat=True, val=0.0, overrides=settings)
+    xunlian.prepare(str(conversations), out=work / "corpus", chat=True, val=0.0)
     corpus = open_corpus(work / "corpus")
     heads = WIDTH // 64
     config = DecoderConfig(
@@ -184,7 +183,7 @@ def main() -> None:
             "conversations": options.conversations.name,
             "context": CONTEXT,
             "batch_tokens": BATCH_TOKENS,
-            "network": f"qwen3 {DEPTH}x{WIDTH}, vocabulary {VOCAB}",
+            "network": f"qwen3 {DEPTH}x{WIDTH}",
             "rounds": options.rounds,
             "steps": options.steps,
             "trl": trl_version(options.trl_python),

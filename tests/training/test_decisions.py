@@ -160,3 +160,18 @@ def test_fp8_on_a_cpu_is_refused_in_one_line(tiny_corpus, tmp_path):
     with pytest.raises(InputError, match=r"NVIDIA GPU.*Leave training\.precision=fp8 out"):
         train(tiny_corpus, tmp_path / "run", *SHORT, "training.precision=fp8")
     assert not (tmp_path / "run").exists()
+
+
+def test_validations_take_a_small_share_and_a_single_one_is_the_last():
+    settings = ["training.budget=100 steps", "training.batch_tokens=4096"]
+    recipe = load_recipe(Recipe(), settings)
+    clock = decisions.clock_of(recipe, 10**6, 0.0)
+
+    def every(val_tokens: int) -> int:
+        found = decisions.cadence(recipe, clock, 1.0, val_tokens).training.validate_every
+        assert found is not None
+        return found
+
+    assert every(4096) == 8  # twelve of them, each a third of a step
+    assert every(10) == 5
+    assert every(10**6) > 100  # only when training ends

@@ -269,10 +269,12 @@ def cadence(recipe: Recipe, clock: Clock, step_seconds: float, val_tokens: int) 
     if total is None:
         total = max(1, round((clock.budget.amount - clock.seconds()) / step_seconds))
     seconds = max(1e-3, validation_seconds(step_seconds, val_tokens, training.batch_tokens))
-    validations = VALIDATION_SHARE * total * step_seconds / seconds
-    validations = min(20.0, max(1.0, validations))
+    validations = min(20.0, VALIDATION_SHARE * total * step_seconds / seconds)
+    # Where only one pays it is the last, whenever that comes: planned for the step that is expected
+    # to be the last it would often come before it, and take the time in which the rate should fall.
+    validate_every = round(total / validations) if validations >= 2 else 2 * total
     values = {
-        "validate_every": training.validate_every or max(1, round(total / validations)),
+        "validate_every": training.validate_every or max(1, validate_every),
         "checkpoint_every": training.checkpoint_every
         or max(1, min(total, round(CHECKPOINT_SECONDS / step_seconds))),
         "log_every": training.log_every or max(1, total // LOG_LINES),
