@@ -8,7 +8,7 @@ from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.tokenizer.chat import make_chat
 
 
-def make_reciter(path, asked, answer, *, chat=False, context=1024):
+def make_reciter(path, asked, answer, *, chat=False, context=256):
     """Writes a folder of a model that says `answer` after `asked`: a text, or with `chat` what the
     user says."""
     tokenizer = byte_tokenizer()

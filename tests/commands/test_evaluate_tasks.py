@@ -20,7 +20,7 @@ from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.recipe.settings import Corpus
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "education"
-LONG = "decoding.max_tokens=120"
+LONG, ONE = "decoding.max_tokens=50", "training.threads=1"
 ADD = {
     "task_id": "add/1",
     "prompt": 'def add(a, b):\n    """Add two numbers."""\n',
@@ -31,7 +31,7 @@ ADD = {
 
 def evaluate(folder, rows, task, *overrides, **options):
     options.setdefault("output", folder / "answers.jsonl")
-    result = xunlian.evaluate(folder, rows, [LONG, *overrides], task=task, **options)
+    result = xunlian.evaluate(folder, rows, [LONG, ONE, *overrides], task=task, **options)
     return result, [json.loads(line) for line in options["output"].read_text("utf-8").splitlines()]
 
 
@@ -56,8 +56,8 @@ def test_several_samples_give_pass_at_k_and_the_same_figures_again(tmp_path, cap
     rows = write_rows(tmp_path / "p.jsonl", {"prompt": "f", "test_list": ["assert True"]},
                       {"prompt": "g", "test_list": ["assert False"]})  # fmt: skip
     words = ["evaluate", str(tmp_path), str(rows), "--task", "code", "--samples", "4", "--json",
-             "decoding.max_tokens=3",
-             "--output", str(tmp_path / "out.jsonl"), "--pass-at", "1", "3"]  # fmt: skip
+             "--output", str(tmp_path / "out.jsonl"),
+             "--pass-at", "1", "3", "decoding.max_tokens=3"]  # fmt: skip
     assert main(words) == 0
     result = json.loads(capsys.readouterr().out)
     assert list(result["scores"]) == ["pass@1", "pass@3"] and result["intervals"] == {}
@@ -81,7 +81,7 @@ def test_the_number_at_the_end_of_an_answer_counts(tmp_path, capsys):
     assert result["scores"] == {"accuracy": 0.5}
     assert result["intervals"]["accuracy"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
     assert [row["right"] for row in found] == [True, False] and found[0]["answer"] == said
-    assert main(["evaluate", str(tmp_path), str(rows), "--task", "math", LONG]) == 0
+    assert main(["evaluate", str(tmp_path), str(rows), "--task", "math", LONG, ONE]) == 0
     shown = capsys.readouterr().out
     assert "2 problems" in shown
     assert "* accuracy                          50.00%   95% interval 9.5% to 90.5%" in shown
@@ -135,7 +135,7 @@ def test_an_answer_is_about_the_intent_whose_answers_are_like_it(tmp_path, capsy
     assert found[1]["messages"] == talk[:3] and found[1]["reference"] == talk[3]["content"]
     assert result["scores"]["accuracy"] == sum(row["right"] for row in found) / 2
     assert result["baselines"] == {"references": 1.0, "most_frequent": 1.0}
-    words = ["evaluate", str(tmp_path), "--data", str(rows), LONG, "--task", "intent"]
+    words = ["evaluate", str(tmp_path), "--data", str(rows), LONG, ONE, "--task", "intent"]
     assert main([*words, "--examples", str(known)]) == 0
     assert "the reference answers" in capsys.readouterr().out
 
@@ -245,7 +245,13 @@ def test_several_samples_need_a_temperature(tmp_path):
 
 def test_the_command_ends_with_status_2_and_one_line(tmp_path, capsys):
     make_model(tmp_path)
-    for words in (["--task", "math"], ["no.jsonl", "--task", "math"], ["--shots", "3"]):
+    capsys.readouterr()
+    for words in (
+        ["--task", "math"],
+        ["no.jsonl", "--task", "math"],
+        ["--shots", "3"],
+        ["--task", "code", "--pass-at", "x"],
+    ):
         assert main(["evaluate", str(tmp_path), *words]) == 2
         error = capsys.readouterr().err
         assert error.startswith("xunlian evaluate: ") and error.count("\n") == 1

@@ -207,8 +207,10 @@ def desk(tmp_path, monkeypatch) -> Path:
     }
     chats = (SAMPLES / "chat.en.jsonl").read_text("utf-8")
     texts |= {"chats.jsonl": chats, "newchats.jsonl": chats[:4_000].rpartition("\n")[0]}
-    texts |= pair_texts() | messy_texts() | task_texts() | fetched_texts()
+    texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
+    texts |= task_texts()
+    texts |= fetched_texts()
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")

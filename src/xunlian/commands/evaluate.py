@@ -38,8 +38,9 @@ def evaluate(
     slides by `stride` tokens. An encoder-decoder translates (or summarizes) the sources with the
     settings of its recipe; its texts are compared with the references, and it predicts these. Of
     conversations (a run whose task is chat, a corpus of them, or the override 'task=chat') it is
-    scored how well their answers are predicted, each from what came before. With `task`, a language
-    model answers the problems of `data`, and it is counted what is right.
+    scored how well their answers are predicted, each from what came before.
+
+    With `task`, a language model answers the problems of `data`, and what is right is counted.
 
     Args:
         run: a run or a Hugging Face model folder (which needs `data`).
@@ -255,7 +256,6 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pass-at",
-        type=int,
         nargs="+",
         metavar="K",
         help="of code, the k of pass@k; default: 1 and --samples",
@@ -269,7 +269,9 @@ def _add_task(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    given = [*(arguments.data or []), *arguments.rest]
+    # `--data` and `--pass-at` take all that follows, settings too.
+    ks, after = _pass_at(arguments.pass_at)
+    given = [*(arguments.data or []), *arguments.rest, *after]
     settings = [text for text in given if "=" in text and not Path(text).exists()]
     result = evaluate(
         arguments.model,
@@ -281,7 +283,7 @@ def run(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         task=arguments.task,
         samples=arguments.samples,
-        pass_at=arguments.pass_at,
+        pass_at=ks,
         timeout=arguments.timeout,
         examples=arguments.examples,
         shots=arguments.shots,
@@ -293,3 +295,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(table(result) + "\n")
     return 0
+
+
+def _pass_at(given: list[str] | None) -> tuple[list[int] | None, list[str]]:
+    """The k of `--pass-at`, and what else follows it."""
+    if given is None:
+        return None, []
+    numbers = [text for text in given if text.lstrip("-").isdecimal()]
+    if not numbers:
+        raise InputError(f"--pass-at takes numbers, such as --pass-at 1 10, not '{given[0]}'.")
+    return [int(text) for text in numbers], [text for text in given if text not in numbers]

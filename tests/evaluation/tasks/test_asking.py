@@ -1,20 +1,26 @@
 """Many questions at once are answered as one at a time by the verbs of everyday."""
 
+from collections import Counter
+
 import pytest
 import torch
 from made_reciting import write_rows
 from made_run import byte_tokenizer
 
 import xunlian
+from xunlian.corpus.chat.clean import clean_conversation
 from xunlian.decoding.model import prepare_language_model
 from xunlian.errors import InputError
 from xunlian.evaluation.tasks.asking import PLAIN_STOPS, Respondent, ask_plainly
 from xunlian.evaluation.tasks.choices import choice_question, grade_choices, read_choice
+from xunlian.evaluation.tasks.maths import math_question
+from xunlian.evaluation.tasks.programs import problem_question
 from xunlian.evaluation.tasks.records import Record, read_task
+from xunlian.evaluation.tasks.support import support_question
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.load import load_run
-from xunlian.tokenizer.chat import load_chat, make_chat
+from xunlian.tokenizer.chat import LEARNED, load_chat, make_chat
 
 GREEDY = Decoding(temperature=0, max_tokens=10)
 QUESTIONS = [ask_plainly(str(i), asked, "42") for i, asked in enumerate(
@@ -58,6 +64,28 @@ def test_in_a_chat_answers_are_those_of_chat(folder, model):
         )
 
 
+@pytest.mark.parametrize(
+    ("question_of", "row", "asked", "answer"),
+    [
+        (problem_question, {"prompt": "\n\ndef f(x):\r\n\t\"\"\"\n\tE\u0301 \"\"\"\n",
+                            "entry_point": "f", "test": "assert f(1)",
+                            "canonical_solution": "\treturn x"}, "prompt", "canonical_solution"),
+        (math_question, {"question": " 1 + 1 = ?\n", "answer": "#### 2"}, "question", "answer"),
+        (support_question, {"prompt": "Where is it? ", "completion": "There.\n"},
+         "prompt", "completion"),
+    ],
+)  # fmt: skip
+def test_a_chat_is_asked_with_the_tokens_it_was_trained_on(
+    folder, model, question_of, row, asked, answer
+):
+    chat = load_chat(folder)
+    talk = [{"role": "user", "content": row[asked]}, {"role": "assistant", "content": row[answer]}]
+    (learned,) = chat.encode([chat.rendered(clean_conversation(talk, Counter()))])
+    first = next(i for i, mark in enumerate(learned.marks) if mark & LEARNED)
+    question = question_of(Record("here", row))
+    assert Respondent(model, chat, GREEDY).prompts([question]) == [learned.ids[:first]]
+
+
 def test_shots_are_earlier_turns_of_a_chat_and_earlier_texts_else(folder, model):
     shots = QUESTIONS[:2]
     said = [
@@ -83,6 +111,14 @@ def test_without_a_template_a_text_is_gone_on_with_until_a_stop(model):
     assert stopped[0][0] == plain[0][0].partition(stop)[0]
     own = Respondent(model, None, GREEDY.model_copy(update={"stop": (stop,)}))
     assert own.answers(QUESTIONS, stop=PLAIN_STOPS)[0] == stopped[0]
+
+
+def test_an_answer_ends_where_the_context_is_full(folder, model):
+    question = ask_plainly("long", "y" * 100, "42")
+    room = 160 - len(model.loaded.tokenizer.encode(question.text))
+    endless = GREEDY.model_copy(update={"max_tokens": 100})
+    (answer,) = Respondent(model, None, endless).answers([question])[0]
+    assert answer == model.generate(question.text, temperature=0, max_tokens=room)
 
 
 def test_samples_differ_and_come_again_with_their_seed(model):

@@ -86,7 +86,7 @@ def test_on_cmrcs_own_answers_the_figures_are_those_of_its_rules():
         pytest.skip("needs ../shared/data/education")
     with gzip.open(DATA / "cmrc2018" / "cmrc2018_dev.json.gz") as file:
         data = json.load(file)["data"]
-    asked = [qa for part in data for text in part["paragraphs"] for qa in text["qas"]][::20]
+    asked = [qa for part in data for text in part["paragraphs"] for qa in text["qas"]][::60]
     agreed = Counter()
     for qa, other in zip(asked, asked[1:] + asked[:1], strict=True):
         given = [answer["text"] for answer in qa["answers"]]

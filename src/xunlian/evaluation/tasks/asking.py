@@ -71,7 +71,7 @@ class Respondent:
     shots: Sequence[Question] = ()
 
     def prompts(self, questions: Sequence[Question]) -> list[list[int] | None]:
-        """The tokens of each question; None where they leave the answer no room in the context.
+        """The tokens of each question; None where they leave no room in the context.
 
         Raises:
             InputError: the chat template does not take the messages, or no question has room.
@@ -80,15 +80,15 @@ class Respondent:
         if all(tokens is None for tokens in found):
             raise InputError(
                 f"No question fits: the model sees {self.model.engine.context:,} tokens at once, "
-                "and the answer needs some of them. Take shorter ones, fewer --shots or a smaller "
-                "decoding.max_tokens."
+                "and all of them have more. Take shorter ones, or fewer --shots."
             )
         return found
 
     def answers(
         self, questions: Sequence[Question], *, samples: int = 1, stop: Sequence[str] = ()
     ) -> list[list[str]]:
-        """`samples` answers to each question; none to one that has no room.
+        """`samples` answers to each question; none to one that has no room. An answer ends with its
+        turn or text, at `max_tokens`, or where the context is full.
 
         Args:
             stop: where answers end that are not given in a chat.
@@ -116,7 +116,8 @@ class Respondent:
             for place, piece, stream in generate_texts(
                 self.model.engine, tokenizer, [tokens for _, tokens in wanted], decoding, ends
             ):
-                pieces[place].append(piece)
+                if len(wanted[place][1]) + stream.tokens <= self.model.engine.context:
+                    pieces[place].append(piece)
                 bar.advance(task, stream.finish is not None)
         answers: list[list[str]] = [[] for _ in questions]
         for (number, _), said in zip(wanted, pieces, strict=True):
@@ -124,18 +125,19 @@ class Respondent:
         return answers
 
     def _tokens(self, question: Question) -> list[int] | None:
-        context, room = self.model.engine.context, self.decoding.max_tokens
+        context = self.model.engine.context
         if self.chat is None:
             shown = "".join(f"{shot.text}{shot.gap}{shot.answer}\n\n" for shot in self.shots)
             tokens = self.model.loaded.tokenizer.encode_prompt(shown + question.text)
-            return tokens if len(tokens) <= context - min(room, context // 2) else None
-        shown = [
+            return tokens if len(tokens) < context else None
+        messages = [
             message
             for shot in self.shots
             for message in (*shot.messages, {"role": "assistant", "content": shot.answer})
         ]
+        messages += question.messages
         try:
-            return fit_prompt(self.chat, [*shown, *question.messages], context, room)[0]
+            return fit_prompt(self.chat, messages, context, self.decoding.max_tokens)[0]
         except InputError as error:
             if isinstance(error.__cause__, TemplateError):
                 raise

@@ -150,7 +150,9 @@ def _log_likelihoods(
             size = max(1, BATCH_TOKENS // length)
             order, part = order[:-size], order[-size:]
             inputs_BL = torch.zeros((len(part), length), dtype=torch.int64)
-            rows, columns, targets = [], [], []
+            rows: list[int] = []
+            columns: list[int] = []
+            targets: list[int] = []
             for row, number in enumerate(part):
                 tokens, scored = texts[number]
                 inputs_BL[row, : len(tokens) - 1] = torch.tensor(tokens[:-1])

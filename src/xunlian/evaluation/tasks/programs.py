@@ -119,15 +119,17 @@ def _checks(test: str) -> bool:
 
 
 def _defines(code: str, name: str) -> bool:
-    pattern = rf"^(?:(?:async )?def|class) {re.escape(name)}\b|^{re.escape(name)} *="
-    return re.search(pattern, code, re.MULTILINE) is not None
+    return _start(code, name) is not None
+
+
+def _start(code: str, name: str) -> re.Match[str] | None:
+    return re.search(rf"^(?:(?:async )?def|class) {re.escape(name)}\b", code, re.MULTILINE)
 
 
 def _head(prompt: str, name: str) -> str:
     """What stands before the function, such as imports, if it is code."""
-    head = re.split(rf"^(?:async )?(?:def|class) {re.escape(name)}\b", prompt, flags=re.MULTILINE)[
-        0
-    ]
+    start = _start(prompt, name)
+    head = prompt[: start.start()] if start else ""
     try:
         ast.parse(head)
     except (SyntaxError, ValueError):
