@@ -4,7 +4,9 @@ Each document gets a folder with small texts. What would take minutes is cut sho
 get a tiny network and three steps, resumed ones a few steps more.
 """
 
+import csv
 import gzip
+import io
 import json
 import re
 import shlex
@@ -18,6 +20,7 @@ from typing import IO
 import pytest
 from conftest import ROOT, SAMPLES
 
+import xunlian
 import xunlian.commands.compare
 import xunlian.commands.plan
 import xunlian.commands.train
@@ -47,6 +50,8 @@ RUNNING = [
     "docs/lora.zh.md",
     "docs/plan.md",
     "docs/plan.zh.md",
+    "docs/support-chatbot.md",
+    "docs/support-chatbot.zh.md",
     "docs/tasks.md",
     "docs/tasks.zh.md",
     "docs/translate.md",
@@ -62,12 +67,22 @@ RUNNING = [
 ]
 DOCUMENTS = [
     *RUNNING,
+    "docs/models.md",
+    "docs/models.zh.md",
     "docs/recipe.md",
     "docs/architecture.md",
     "docs/bench.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
+_FITTING = {
+    "chat": ["model.context=128"],
+    "preference": ["model.context=128"],
+    "support-chat-en": ["model.context=512", "training.batch_tokens=512"],
+    "support-chat-zh": ["model.context=512", "training.batch_tokens=512"],
+    "base-en": ["tokenizer.vocab_size=600"],
+    "base-zh": ["tokenizer.vocab_size=1200"],
+}
 TINY = [
     "training.budget=3 steps",
     "model.depth=1",
@@ -131,6 +146,34 @@ def messy_texts() -> dict[str, str]:
     return {"notes.jsonl": lines, "crawl/page.html": page, "junk.jsonl": junk}
 
 
+def fetched_texts() -> dict[str, str]:
+    """What the base recipes read, in the form of WikiExtractor, and questions with answers."""
+    shakespeare = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000]
+    songci = (SAMPLES / "songci.txt").read_text("utf-8")[:30_000]
+    wiki, zhwiki = (
+        "".join(f'<doc id="{i}">\n{part}\n</doc>\n' for i, part in enumerate(text.split("\n\n")))
+        for text in (shakespeare, songci)
+    )
+    with gzip.open(SAMPLES / "bitext.val.csv.gz", "rt", encoding="utf-8", newline="") as file:
+        rows = [
+            (row["instruction"], row["response"][:60], row["intent"])
+            for row in islice(csv.DictReader(file), 100)
+        ]
+    known = {intent for _, _, intent in rows[:80]}
+    new = [row for row in rows[80:] if row[2] in known]
+    texts = {
+        "downloads/enwiki/wiki_00.txt": wiki,
+        "downloads/enwikinews/wiki_04.jsonl": json.dumps({"text": shakespeare}),
+        "downloads/zhwiki/wiki_00.txt": zhwiki,
+        "downloads/zhnovels/novel.txt": songci,
+    }
+    for name, part in (("faq", rows[:80]), ("newfaq", new)):
+        file = io.StringIO()
+        csv.writer(file).writerows([("question", "answer", "intent"), *part])
+        texts[f"{name}.csv"] = file.getvalue()
+    return texts
+
+
 def task_texts() -> dict[str, str]:
     """A few problems of each task, short enough for a tiny context."""
     add = {"prompt": "def add(a, b):\n", "entry_point": "add", "test": "assert add(1, 2) == 3"}
@@ -176,8 +219,9 @@ def desk(tmp_path, monkeypatch) -> Path:
     texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
     texts |= task_texts()
-    (tmp_path / "crawl").mkdir()
+    texts |= fetched_texts()
     for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
     train, resumed = xunlian.commands.train.train, []
@@ -187,10 +231,9 @@ def desk(tmp_path, monkeypatch) -> Path:
             resumed.append(recipe)
             overrides = [f"training.budget={3 + 2 * len(resumed)} steps"]
         else:
-            # Conversations do not fit where texts do.
-            chat = {"task=chat", "task=preference"} & set(overrides)
-            chat = chat or str(recipe).startswith(("chat-", "align-", "rated-chat-"))
-            overrides = [*overrides, *TINY, *(["model.context=128"] if chat else [])]
+            # Conversations do not fit where texts do, nor large vocabularies little text.
+            task = xunlian.load_recipe(recipe, overrides).task
+            overrides = [*overrides, *TINY, *_FITTING.get(str(recipe), _FITTING.get(task, []))]
         return train(recipe, overrides, resume=resume, **options)
 
     monkeypatch.setattr(xunlian.commands.train, "train", short)
@@ -266,6 +309,7 @@ _NAMES = (
     "lora",
     "plan",
     "quality-head",
+    "support-chatbot",
     "tasks",
     "translate",
     "tutorial",

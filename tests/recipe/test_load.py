@@ -24,6 +24,16 @@ def test_overrides_win_over_the_file(tmp_path):
     assert recipe.corpus.val == ("0.1",)
 
 
+def test_a_model_to_start_from_lends_its_tokenizer_unless_one_is_named(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[model]\ninit_from = "runs/base"\n[tokenizer]\nsample_bytes = 5000\n')
+    assert load_recipe(file).tokenizer.kind == "runs/base"
+    assert load_recipe(file).tokenizer.sample_bytes == 5000
+    assert load_recipe(file, ["model.init_from=hf:a/b"]).tokenizer.kind == "hf:a/b"
+    assert load_recipe(file, ["tokenizer.kind=char"]).tokenizer.kind == "char"
+    assert load_recipe(Recipe()).tokenizer.kind == "bpe"
+
+
 def test_a_single_source_may_be_given_as_text():
     assert load_recipe(Recipe(), ["corpus.sources=a.txt"]).corpus.sources == ("a.txt",)
     assert load_recipe(Recipe(), ['corpus.sources=["a.txt", "b.txt"]']).corpus.sources == (

@@ -64,6 +64,7 @@ def _train(
     from xunlian.recipe.load import load_recipe, recipe_name
     from xunlian.recipe.settings import Recipe
     from xunlian.runs.folder import latest_run_path, next_run_path, open_run
+    from xunlian.runs.load import load_folder
     from xunlian.training.job import resume as resume_job
     from xunlian.training.job import start
     from xunlian.training.summary import summarize
@@ -87,6 +88,8 @@ def _train(
                 f"The run folder '{path}' exists already. Go on in it with --resume, "
                 "or choose another with --out."
             )
+        if wanted.model.init_from:
+            load_folder(wanted.model.init_from)  # before a corpus is made for it
         corpus = recipe_corpus(wanted, name, group)
         table = wanted.corpus.model_copy(update={"path": str(corpus.path)})
         outcome = start(wanted.model_copy(update={"corpus": table}), corpus, path, group, started)

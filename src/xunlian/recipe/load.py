@@ -37,7 +37,16 @@ def load_recipe(recipe: "str | Path | Recipe", overrides: Sequence[str] = ()) ->
         name, values = str(recipe), read_toml(path)
     for override in overrides:
         _apply(values, override)
+    _reuse_tokenizer(values)
     return validate(values, name)
+
+
+def _reuse_tokenizer(values: dict[str, Any]) -> None:
+    """A model to start from has a tokenizer, which the corpus must have, too."""
+    model, tokenizer = values.get("model"), values.get("tokenizer", {})
+    start = model.get("init_from") if isinstance(model, dict) else None
+    if start and isinstance(tokenizer, dict) and "kind" not in tokenizer:
+        values["tokenizer"] = {**tokenizer, "kind": start}
 
 
 def recipe_name(recipe: "str | Path | Recipe") -> str:

@@ -11,7 +11,8 @@ class Tokenizer(Table):
     kind: str = Field(
         "bpe",
         description="bpe (byte-level), unigram, wordpiece, byte, char, or what has a tokenizer to "
-        "reuse: a tokenizer.json, a model folder, or hf:owner/name.",
+        "reuse: a tokenizer.json, a run, a model folder, or hf:owner/name. With model.init_from "
+        "the default is that of the model.",
     )
     vocab_size: int | None = Field(
         None,

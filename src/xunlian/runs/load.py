@@ -20,6 +20,7 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.recurrent import RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
+from xunlian.recipe.load import shipped_recipes
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.adapted import load_merged
 from xunlian.runs.folder import open_run
@@ -75,7 +76,9 @@ def load_folder(path: Path | str) -> Path:
     mend = "Name a folder made by `xunlian train`, or a Hugging Face model folder."
     if not path.exists():
         near = [str(p) for p in path.parent.glob("*") if is_run(p) or (p / CONFIG_FILE).is_file()]
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not near:
+        if (shipped := re.sub(r"-\d+$", "", path.name)) in shipped_recipes():
+            mend = f"`xunlian train {shipped}` makes one."
+        elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not near:
             mend += f" One of Hugging Face's hub is fetched as {PREFIX}{path}."
         raise InputError(f"There is no run '{path}'.{did_you_mean(str(path), near)} {mend}")
     if (path / "corpus.json").is_file():

@@ -177,12 +177,14 @@ def with_end_template(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
-    """Open a tokenizer.json, or the folder it is in, such as a Hugging Face model folder.
+    """Open a tokenizer.json, or the folder it is in: a Hugging Face model folder, or a run.
 
     Raises:
         InputError: missing, damaged, or without a token that could end a document.
     """
     file = Path(path)
+    if (file / "recipe.toml").is_file():  # a run
+        file = file / "model"
     if file.is_dir():
         file = file / "tokenizer.json"
     if not file.is_file():

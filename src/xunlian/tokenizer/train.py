@@ -49,7 +49,7 @@ def train_tokenizer(
     if kind not in KINDS:
         raise InputError(
             f"Unknown tokenizer '{kind}'.{did_you_mean(kind, KINDS)} There are {', '.join(KINDS)}, "
-            "or the path of a tokenizer.json."
+            "or the path of a run, a model folder or a tokenizer.json."
         )
     room = vocab_size - pad
     if room < _SMALLEST[kind]:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import json
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,6 +68,36 @@ KNOWN = {
         ({"prompt": [SYSTEM, ASK], "completion": [SAY]}, [SYSTEM, ASK, SAY]),
     ],
     "question and answer": [({"question": "Why?", "answer": "So."}, [ASK, SAY])],
+    "SQuAD": [
+        (
+            {"title": "x", "paragraphs": [{"context": "It is so.", "qas": [
+                {"question": "Why?", "id": "1", "answers": [{"text": "So.", "answer_start": 6},
+                                                            {"text": "so"}]}]}]},
+            [{**ASK, "content": "It is so.\n\nWhy?"}, SAY],
+        ),
+        (
+            {"context": "It is so.", "question": "Why?", "answers": {"text": ["So."]}},
+            [{**ASK, "content": "It is so.\n\nWhy?"}, SAY],
+        ),
+    ],
+    "HumanEval": [
+        (
+            {"prompt": 'import re\n\n\ndef f(x):\n    """Twice.\n    """\n', "entry_point": "f",
+             "canonical_solution": "    return 2 * x\n", "test": "assert f(1) == 2"},
+            [{**ASK, "content": 'import re\n\n\ndef f(x):\n    """Twice.\n    """\n'},
+             {**SAY, "content": "import re\n\n\ndef f(x):\n    return 2 * x\n"}],
+        ),
+        (
+            {"prompt": "def f(x):\n", "canonical_solution": "    return x"},
+            [{**ASK, "content": "def f(x):\n"}, {**SAY, "content": "def f(x):\n    return x"}],
+        ),
+    ],
+    "MBPP": [
+        (
+            {"text": "Why?", "code": "So.", "test_list": ["assert f(1)", "assert f(2)"]},
+            [{**ASK, "content": "Why?\nassert f(1)\nassert f(2)"}, SAY],
+        ),
+    ],
     "input and golden": [({"input": "Why?", "golden": "So.", "grade": 1}, [ASK, SAY])],
     "dialogue list": [
         (["Why?", "So."], [ASK, SAY]),
@@ -97,6 +128,16 @@ def test_a_form_is_recognized(name, record, wanted):
     assert conversations_of(record) == (name, [wanted])
 
 
+def test_every_question_on_a_passage_is_a_conversation_and_one_without_answer_is_told():
+    asked = [{"question": "Why?", "answers": [{"text": "So."}]}, {"question": "When?",
+             "is_impossible": True, "answers": []}]  # fmt: skip
+    record = {"paragraphs": [{"context": "c", "qas": asked}, {"context": "d", "qas": asked[:1]}]}
+    _, found = conversations_of(record)
+    assert [turns[0]["content"] for turns in found] == ["c\n\nWhy?", "c\n\nWhen?", "d\n\nWhy?"]
+    with pytest.raises(Broken, match="no answer to learn"):
+        clean_conversation(found[1], Counter())
+
+
 @pytest.mark.parametrize(
     "record", [{"text": "a"}, {"prompt": "a"}, {"messages": []}, {"turns": [{"x": 1}]}, "a", 3]
 )
@@ -112,6 +153,8 @@ def test_what_has_no_known_form_is_not_guessed(record):
         ({"messages": [{"role": "user", "content": {"a": 1}}]}, "turn 1 is not text"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "'image_url'"),
         ({"prompt": "a", "completion": ["x"]}, "completion is not text"),
+        ({"paragraphs": [{"context": "a", "qas": [{"id": "1"}]}]}, "lacks its text, its question"),
+        ({"paragraphs": ["a"]}, "lacks its text"),
     ],
 )
 def test_a_known_form_with_a_mistake_says_which(record, said):

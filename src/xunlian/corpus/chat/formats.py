@@ -7,6 +7,7 @@ What is known, each with the usual other names of its fields:
 - Alpaca: `{"instruction": "...", "input": "...", "output": "...", "history": [["...", "..."]]}`
 - prompt and completion: `{"prompt": "...", "completion": "..."}`, as texts or lists of messages
 - dialogue lists: turns without roles, which take turns, as texts, objects or pairs of texts
+- problem sets (problems.py): SQuAD and CMRC, HumanEval and MBXP, MBPP
 
 Roles come out as system, user, assistant and tool. A partner that a file calls 'system' or 'sys'
 is the assistant where nobody else is.
@@ -16,13 +17,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from xunlian.corpus.chat.problems import Conversation, problems_of
 from xunlian.tokenizer.template import Message
-
-Conversation = list[Message]
 
 FORMATS = (
     "messages (role, content), conversations (from, value), instruction / input / output, "
-    "prompt / completion, question / answer, and lists of turns"
+    "prompt / completion, question / answer, lists of turns, SQuAD, HumanEval and MBPP"
 )
 
 TURNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "utterances",
@@ -74,6 +74,11 @@ def conversations_of(record: Any) -> tuple[str, list[Conversation]]:
         if isinstance(record.get(key), list) and record[key]:
             name, turns = turns_of(record[key])
             return name, [with_system(system, turns)]
+    try:
+        if problems := problems_of(record):
+            return problems
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Broken("a problem of it lacks its text, its question or its tests") from error
     asked, answer = first_of(record, ASKED), first_of(record, _ANSWERS)
     if asked is None and answer is None:
         raise Unknown

@@ -278,10 +278,7 @@ def _given(settings: TokenizerSettings) -> Tokenizer | None:
         raise InputError("tokenizer.separate = true is for pairs. Leave it out.")
     if settings.kind in KINDS or not Path(settings.kind).exists():
         return None
-    path = Path(settings.kind)
-    if (path / "model" / "tokenizer.json").is_file():  # a run
-        path = path / "model"
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(settings.kind)
     if settings.vocab_size not in (None, tokenizer.vocab_size):
         raise InputError(
             f"tokenizer.vocab_size = {settings.vocab_size}, but '{settings.kind}' has "

@@ -168,6 +168,8 @@ def _readable(formats: Formats) -> str:
 
 
 def _near(path: Path) -> str:
+    if path.parts[:1] == ("downloads",):  # where recipes look for what they cannot bring along
+        return " The recipe's comments say where to get it: xunlian recipe NAME."
     try:
         return did_you_mean(path.name, _names(path.parent))
     except OSError:
