@@ -1,6 +1,8 @@
 """Problems in the forms of the wild, and the programs that answers make of them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,13 @@ def test_what_is_said_in_a_chat_has_lost_its_first_indentation(said, prompt):
         assert passed(problem(HUMANEVAL, prompt=prompt), said, in_chat=True) == [True]
 
 
+def test_a_function_may_be_called_check_and_have_helpers_after_it():
+    named = problem(HUMANEVAL, prompt="def check(numbers):", entry_point="check")
+    assert passed(named, "return sum(numbers)", "return 1", in_chat=True) == [True, False]
+    helped = "return add(numbers)\n\ndef add(numbers):\n    return sum(numbers)"
+    assert passed(problem(HUMANEVAL), helped, in_chat=True) == [True]
+
+
 def test_mbpps_own_form_shows_the_tests_and_takes_whole_programs():
     found = problem(MBPP)
     shown = f"{MBPP['text']}\nassert double(1) == 2\nassert double(seven) == 14"
@@ -101,45 +110,57 @@ def test_what_cannot_be_run_is_refused_by_its_place(changes, words):
     assert str(caught.value).startswith("'file', record 1") and words in str(caught.value)
 
 
+# Their solutions are wrong as the data has them: they fail in a plain interpreter, too.
+FAULTY = {f"MBPP/{n}" for n in (64, 160, 341, 367, 596, 601, 607, 631, 642, 927, 966)}
+
+
 def canonical(name, every):
+    """Problems that need no library with their solutions."""
     if not (DATA / name).is_file():
         pytest.skip(f"needs ../shared/data/code/{name}")
-    rows = [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()][::every]
-    problems = [problem(row) for row in rows]
-    return problems, [row["canonical_solution"] for row in rows]
+    lines = (DATA / name).read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if "scipy" not in line][::every]
+    return [(problem(row), row["canonical_solution"]) for row in rows]
 
 
-def check_canonical(name, every):
-    problems, solutions = canonical(name, every)
-    sources = [
+def check_canonical(found):
+    programs = [
         program
-        for each, solution in zip(problems, solutions, strict=True)
+        for each, solution in found
         for program in (
             each.program(solution, False),
             each.program(solution.strip(), True),
-            each.program(f"  return {len(each.prompt)}", False),
+            each.program("  return 'wrong'", False),
         )
     ]
-    outcomes = run_programs(sources, LIMITS, available_cores(), lambda _: None)
-    failed = [
-        (each.question.name, outcome.error)
-        for kind in (outcomes[0::3], outcomes[1::3])
-        for each, outcome in zip(problems, kind, strict=True)
-        if not outcome.passed
-    ]
-    assert failed == []
-    wrong = [outcome.passed for outcome in outcomes[2::3]]
-    assert sum(wrong) == 0, "a wrong solution passes"
-    return len(problems)
+    outcomes = run_programs(programs, LIMITS, available_cores(), lambda _: None)
+    passed = [outcome.passed for outcome in outcomes]
+    names = [each.question.name for each, _ in found]
+    for kind in (passed[0::3], passed[1::3]):
+        assert {name for name, fine in zip(names, kind, strict=True) if not fine} <= FAULTY
+    assert not any(passed[2::3]), "a wrong solution passes"
 
 
 def test_known_solutions_of_mbpp_pass_and_wrong_ones_do_not():
-    assert check_canonical("mbpp_release_v1.jsonl", 33) == 30
+    found = canonical("mbpp_release_v1.jsonl", 33)
+    assert len(found) == 30 and not FAULTY & {each.question.name for each, _ in found}
+    check_canonical(found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "count"), [("mbpp_release_v1.jsonl", 974), ("mathqa-test-python_v1.jsonl", 1883)]
+    ("name", "count"), [("mbpp_release_v1.jsonl", 974), ("mathqa-test-python_v1.jsonl", 1855)]
 )
 def test_all_known_solutions_pass(name, count):
-    assert check_canonical(name, 1) == count
+    found = canonical(name, 1)
+    assert len(found) == count
+    check_canonical(found)
+
+
+@pytest.mark.slow
+def test_faulty_solutions_of_mbpp_fail_in_a_plain_interpreter_too(tmp_path):
+    for each, solution in canonical("mbpp_release_v1.jsonl", 1):
+        if each.question.name in FAULTY:
+            (tmp_path / "program.py").write_text(each.program(solution, False), "utf-8")
+            done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True)
+            assert done.returncode == 1, each.question.name

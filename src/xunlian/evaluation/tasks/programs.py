@@ -19,6 +19,9 @@ BODY_STOPS = ("\nclass ", "\ndef ", "\n#", "\n@", "\nprint(", "\nif ", "\n```")
 PROGRAM_STOPS = ("\nassert", '\n"""', "\nprint(", "\nif ", "\n```")
 
 
+_OUTSIDE = ("def ", "async def ", "class ", "@")
+
+
 @dataclass(frozen=True)
 class Problem:
     """A function to write.
@@ -53,8 +56,10 @@ class Problem:
                 code = f"{self.prompt.rstrip()}\n{_indented(code, self.prompt)}"
             else:
                 code = self.prompt + code
-        check = f"check({self.entry_point})" if _checks(self.test) else ""
-        return "\n\n".join(part for part in (self.before, code, self.test, check) if part)
+        parts = [self.before, code, self.test]
+        if _checks(self.test):  # the function itself may be called check, as four of MBPP's are
+            parts[2:] = [f"_candidate = {self.entry_point}", self.test, "check(_candidate)"]
+        return "\n\n".join(part for part in parts if part)
 
 
 def read_problem(record: Record) -> Problem:
@@ -146,7 +151,9 @@ def _indented(code: str, prompt: str) -> str:
     own = last[: len(last) - len(last.lstrip())]
     indent = own or "    "
     later = [line for line in code.splitlines()[1:] if line.strip()]
-    if any(line[0] not in " \t" for line in later):  # all lines have lost it
+    outside = [line for line in later if line[0] not in " \t"]
+    # All lines have lost it, unless what stands outside are further functions.
+    if outside and not any(line.startswith(_OUTSIDE) for line in outside):
         return textwrap.indent(code, indent)
     if not own and later:
         shallowest = min(later, key=lambda line: len(line) - len(line.lstrip()))
