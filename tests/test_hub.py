@@ -51,7 +51,7 @@ def test_info_takes_the_name(asked, capsys):
     assert "qwen3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "runs/small-1"])
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "runs/mine-1"])
 def test_a_plain_name_never_asks_the_network(name, asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"hf:{name}"):

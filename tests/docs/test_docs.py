@@ -316,12 +316,13 @@ _NAMES = (
     "why-transformers",
 )
 AGAIN = {f"docs/{name}.zh.md" for name in _NAMES}
+LONG = {f"docs/{name}.md" for name in ("plan", "why-transformers", "distill")}
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(document, marks=pytest.mark.slow) if document in AGAIN else document
+        pytest.param(document, marks=pytest.mark.slow) if document in AGAIN | LONG else document
         for document in RUNNING
     ],
 )

@@ -13,9 +13,17 @@ from xunlian.machine.features import reset_peak_memory
     "settings",
     [
         ["training.compile=off"],
-        ["training.compile=off", "training.precision=fp32", "model.context=64"],
-        ["training.compile=off", "model.architecture=gpt2", "training.attention=sdpa"],
-        ["training.compile=off", "model.architecture=speedrun"],
+        pytest.param(
+            ["training.compile=off", "training.precision=fp32", "model.context=64"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["training.compile=off", "model.architecture=gpt2", "training.attention=sdpa"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["training.compile=off", "model.architecture=speedrun"], marks=pytest.mark.slow
+        ),
         pytest.param(["training.compile=on"], marks=pytest.mark.slow),
         pytest.param(["training.compile=on", "model.context=512"], marks=pytest.mark.slow),
     ],
@@ -45,7 +53,8 @@ def test_predicted_peak_is_within_a_third_of_the_measured(tiny_corpus, tmp_path,
 
 
 @pytest.mark.skipif(not reset_peak_memory(), reason="the system does not tell peak memory")
-@pytest.mark.parametrize("kind", ["lora", pytest.param("dora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_frozen_weights_are_counted_once_and_the_prediction_holds(tiny_corpus, tmp_path, kind):
     network = [
         "small", f"corpus.path={tiny_corpus}", "model.depth=6", "model.width=256",
