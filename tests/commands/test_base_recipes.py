@@ -107,8 +107,9 @@ def test_a_base_recipe_trains_on_what_lies_where_it_looks(name, tmp_path, monkey
     assert xunlian.info(f"corpora/{name}")["splits"]["train"]["documents"] > 100
 
 
-def test_without_its_base_a_recipe_says_how_to_get_one_and_leaves_nothing(tmp_path):
-    done = xunlian_command("train", "tutor-math", cwd=tmp_path)
+@pytest.mark.parametrize("command", ["train tutor-math", "prepare tutor-math --out corpus"])
+def test_without_its_base_a_recipe_says_how_to_get_one_and_leaves_nothing(command, tmp_path):
+    done = xunlian_command(*command.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert "runs/base-en-1" in done.stderr and "`xunlian train base-en`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -316,7 +316,10 @@ _NAMES = (
     "why-transformers",
 )
 AGAIN = {f"docs/{name}.zh.md" for name in _NAMES}
-LONG = {f"docs/{name}.md" for name in ("plan", "why-transformers", "distill")}
+LONG = {
+    f"docs/{name}.md"
+    for name in ("distill", "plan", "support-chatbot", "translate", "why-transformers")
+}
 
 
 @pytest.mark.parametrize(

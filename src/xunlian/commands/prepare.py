@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from xunlian.commands.prepare_recipe import is_override, named_recipe, recipe_for
 from xunlian.commands.prepare_summary import summarize
 from xunlian.errors import InputError
+from xunlian.hub import PREFIX
 from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ def prepare_from_recipe(
     from xunlian.corpus.reading.download import require
 
     require(recipe.corpus)
+    start = recipe.model.init_from
+    here = start and start == recipe.tokenizer.kind and not start.startswith(PREFIX)
+    if start and here and not Path(start).exists():
+        from xunlian.runs.load import load_folder
+
+        load_folder(start)  # which says how to get it
     if address and engine != "ray":
         raise InputError(f"--address {address} is a Ray cluster's; add --engine ray.")
     if recipe.task not in CHAT_TASKS:

@@ -56,6 +56,7 @@ def resolve(
     Raises:
         InputError: values that cannot be combined.
     """
+    _check_distill(recipe)
     pairs = recipe.task in PAIR_TASKS
     aligning = recipe.task == "preference"
     if recipe.task in CHAT_TASKS:
@@ -141,8 +142,17 @@ def check_settings(recipe: Recipe) -> None:
     Raises:
         InputError: values that cannot be combined.
     """
+    _check_distill(recipe)
     if not recipe.model.init_from:  # whose shape is known later
         resolve(recipe, vocab_size=1000, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
+
+
+def _check_distill(recipe: Recipe) -> None:
+    if recipe.distill and recipe.task == "preference":
+        raise InputError(
+            "[distill] teaches tokens, and task = preference compares whole answers. Leave "
+            "[distill] out."
+        )
 
 
 def _check_bigram_start(recipe: Recipe, shape: Shape | RecurrentShape) -> None:

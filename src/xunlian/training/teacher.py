@@ -59,11 +59,6 @@ def check_teacher(recipe: Recipe, corpus: Corpus) -> str:
         InputError: there is no such model, or it cannot teach this one on this corpus.
     """
     assert recipe.distill
-    if recipe.task == "preference":
-        raise InputError(
-            "[distill] teaches tokens, and task = preference compares whole answers. Leave "
-            "[distill] out."
-        )
     source, context = recipe.distill.teacher, recipe.model.context
     folder = load_folder(source)
     config = read_config(folder)
