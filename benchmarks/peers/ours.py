@@ -84,20 +84,20 @@ def child(recipe: str, overrides: list[str], out: str) -> None:
     from xunlian.training.loop import Loop
 
     tell_base()
-    summarize, validate = summary.summarize, Loop._validation_loss
+    summarize, validate = summary.summarize, Loop._validation_means
 
     def tell_and_summarize(*arguments: Any) -> None:
         tell_peak()  # of the training: samples and report come after it
         summarize(*arguments)
 
-    def validate_and_tell(*arguments: Any) -> float:
+    def validate_and_tell(*arguments: Any) -> Any:
         begun = time.perf_counter()
         loss = validate(*arguments)
         tell(validated=time.perf_counter() - begun)
         return loss
 
     summary.summarize = tell_and_summarize
-    Loop._validation_loss = validate_and_tell
+    Loop._validation_means = validate_and_tell
     train(recipe, overrides, out=out, started=Stopwatch().started)
     tell(threads=torch.get_num_threads())
 
