@@ -58,7 +58,7 @@ def make_corpus(path, train=TRAIN, val=VAL, tokenizer=None):
     return path
 
 
-def make_model(path, tokenizer=None):
+def make_model(path, tokenizer=None, context=CONTEXT):
     """A small random Qwen3, written by Transformers."""
     import transformers
 
@@ -71,7 +71,7 @@ def make_model(path, tokenizer=None):
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=16,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         tie_word_embeddings=False,
         initializer_range=0.3,
     )

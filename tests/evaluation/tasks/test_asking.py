@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 from made_reciting import write_rows
-from made_run import byte_tokenizer
+from made_run import byte_tokenizer, make_model
 
 import xunlian
 from xunlian.corpus.chat.clean import clean_conversation
@@ -30,25 +30,8 @@ QUESTIONS = [ask_plainly(str(i), asked, "42") for i, asked in enumerate(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A random Qwen3 with a chat template, written by Transformers."""
-    import transformers
-
-    path = tmp_path_factory.mktemp("model")
     tokenizer = make_chat(byte_tokenizer(), None)[0].tokenizer
-    config = transformers.Qwen3Config(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=160,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(4)
-    transformers.Qwen3ForCausalLM(config).save_pretrained(path)
-    tokenizer.save(path)
-    return path
+    return make_model(tmp_path_factory.mktemp("model"), tokenizer, context=160)
 
 
 @pytest.fixture(scope="module")
