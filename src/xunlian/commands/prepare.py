@@ -118,9 +118,8 @@ def prepare_from_recipe(
     from xunlian.corpus.reading.download import require
 
     require(recipe.corpus)
-    start = recipe.model.init_from
-    here = start and start == recipe.tokenizer.kind and not start.startswith(PREFIX)
-    if start and here and not Path(start).exists():
+    start = recipe.tokenizer.kind
+    if start == recipe.model.init_from and not (start.startswith(PREFIX) or Path(start).exists()):
         from xunlian.runs.load import load_folder
 
         load_folder(start)  # which says how to get it
