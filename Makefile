@@ -11,6 +11,8 @@ PYTHON ?= python3
 PIP_OPTIONS ?=
 DEMO ?= demo-en demo-zh
 BIN := .venv/bin
+# The tests are small: a thread each, several files at a time.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet $(PIP_OPTIONS) -c constraints.txt
 
 .PHONY: demo test test-all lint bench clean
@@ -21,10 +23,10 @@ demo: .venv/installed
 	done
 
 test: .venv/developing
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: .venv/developing
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/developing
 	$(BIN)/ruff check .

@@ -44,6 +44,32 @@ def test_attention_and_its_gradients_are_those_of_the_formula(form, length):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_texts_packed_in_a_row_attend_as_if_each_were_alone(form):
+    """With all gradients; the texts begin and end anywhere in the blocks of queries."""
+    lengths = [[100, 1, 150, 60], [311], [40, 271]]
+    numbers_BL = torch.stack(
+        [torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in lengths]
+    )
+    same_BLL = (numbers_BL.unsqueeze(2) == numbers_BL.unsqueeze(1)).tril()
+    mask_B1LL = torch.zeros(same_BLL.shape).masked_fill(~same_BLL, float("-inf")).unsqueeze(1)
+    parts = [some(3, 2, 311, 8, seed=seed) for seed in range(3)]
+    slope = some(3, 2, 311, 8, seed=3)
+    ours = [part.clone().requires_grad_() for part in parts]
+    mixed = causal_attention(*ours, form, mask_B1LL)
+    mixed.backward(slope)
+    exact = [part.double().requires_grad_() for part in parts]
+    rows = []
+    for i, row in enumerate(lengths):
+        texts = zip(*(x[i : i + 1].split(row, dim=2) for x in exact), strict=True)
+        rows.append(torch.cat([by_hand(*text) for text in texts], dim=2))
+    expected = torch.cat(rows)
+    expected.backward(slope.double())
+    torch.testing.assert_close(mixed.double(), expected, atol=1e-5, rtol=0)
+    for a, b in zip(ours, exact, strict=True):
+        torch.testing.assert_close(a.grad.double(), b.grad, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_attention_in_bf16_is_near_the_formula(form):
     parts = [some(2, 3, 150, 16, seed=seed, dtype=torch.bfloat16) for seed in range(3)]
     slope = some(2, 3, 150, 16, seed=3, dtype=torch.bfloat16)

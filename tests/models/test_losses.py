@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from xunlian.models.losses import IGNORED, chunk_positions, cross_entropy
+from xunlian.models.losses import IGNORED, chunk_gradients, chunk_positions, cross_entropy
 
 WIDTH = 8
 
@@ -78,6 +78,23 @@ def test_ignored_positions_add_nothing_anywhere():
     torch.testing.assert_close(by_hidden[kept], alone[1])
     torch.testing.assert_close(by_weight, alone[2], atol=1e-5, rtol=1e-5)
     assert (by_hidden[~kept] == 0).all()
+
+
+def test_the_head_reads_hardly_more_than_what_is_to_be_predicted():
+    """Of a chat that are the answers. Chunks stay equal, or each would be compiled anew."""
+    size = chunk_positions(torch.empty(20_000, 1))
+    hidden_ND, weight_VD, targets_N = some_batch(5 * size, 20_000, 0.7)
+    read = []
+
+    def spy(hidden_ND, weight_VD, targets_N):
+        read.append(targets_N)
+        return chunk_gradients(hidden_ND, weight_VD, targets_N)
+
+    cross_entropy(hidden_ND.requires_grad_(), weight_VD, targets_N, spy)
+    learned = targets_N[targets_N != IGNORED]
+    assert size < len(learned) < 2 * size
+    assert [len(part) for part in read] == [size, size]
+    assert torch.equal(torch.cat(read)[: len(learned)], learned)
 
 
 def test_nothing_to_predict_is_a_loss_of_zero():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xunlian.models.losses import IGNORED, ChunkGradients, chunk_positions
+from xunlian.models.losses import IGNORED, ChunkGradients, chunk_positions, chunks_of
 
 
 def log_prob_gradients(
@@ -49,12 +49,10 @@ class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_ND, weight_VD, targets_N = ctx.saved_tensors
-        size = chunk_positions(weight_VD)
         cast_VD = weight_VD.to(hidden_ND.dtype)
-        hidden_grad = torch.empty_like(hidden_ND)
+        hidden_grad = torch.zeros_like(hidden_ND)
         weight_grad = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        for start in range(0, hidden_ND.shape[0], size):
-            part = slice(start, start + size)
+        for part in chunks_of(targets_N, chunk_positions(weight_VD)):
             _, hidden_grad[part], by_weight = ctx.gradients(
                 hidden_ND[part], cast_VD, targets_N[part], grads[0][part]
             )
@@ -64,14 +62,14 @@ class _TokenLogProbs(torch.autograd.Function):
 
 
 def _log_probs(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-    size = chunk_positions(weight_VD)
     cast_VD = weight_VD.to(hidden_ND.dtype)
-    parts = zip(hidden_ND.split(size), targets_N.split(size), strict=True)
-    losses = [
-        F.cross_entropy(F.linear(h, cast_VD).float(), t, ignore_index=IGNORED, reduction="none")
-        for h, t in parts
-    ]
-    return -torch.cat(losses)
+    log_p_N = torch.zeros(len(hidden_ND), device=hidden_ND.device)
+    for part in chunks_of(targets_N, chunk_positions(weight_VD)):
+        logits_NV = F.linear(hidden_ND[part], cast_VD).float()
+        log_p_N[part] = -F.cross_entropy(
+            logits_NV, targets_N[part], ignore_index=IGNORED, reduction="none"
+        )
+    return log_p_N
 
 
 def token_log_probs(

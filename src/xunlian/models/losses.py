@@ -2,7 +2,8 @@
 
 Notable idea: logits of a whole batch never exist. Each chunk's logits are turned into its loss
 *and* its gradient at once, in the forward pass (as in Liger Kernel, arXiv 2410.10989), so nothing
-is recomputed and memory is one chunk's.
+is recomputed and memory is one chunk's. Positions where nothing is to be predicted (prompts of a
+chat, ends of packed rows) do not go through the head at all.
 
 Shapes: N positions, D model width, V vocabulary.
 """
@@ -28,6 +29,25 @@ def chunk_logits(device: torch.device) -> int:
 def chunk_positions(weight_VD: Tensor) -> int:
     """Positions in one chunk."""
     return max(64, chunk_logits(weight_VD.device) // weight_VD.shape[0])
+
+
+Places = slice | Tensor
+"""Positions, by which to index."""
+
+
+def chunks_of(targets_N: Tensor, size: int) -> list[Places]:
+    """The positions of each chunk. Those whose target is IGNORED come last, and no chunk is made
+    of them alone; all chunks have the same size, or compiled code would be made for each.
+
+    On an accelerator all positions stay in their order: the host would have to wait for the number
+    of targets.
+    """
+    ignored_N = targets_N == IGNORED
+    if targets_N.device.type != "cpu" or not ignored_N.any():
+        return [slice(start, start + size) for start in range(0, len(targets_N), size)]
+    order_N = ignored_N.to(torch.uint8).argsort(stable=True)
+    learned = len(targets_N) - int(ignored_N.sum())
+    return [order_N[start : start + size] for start in range(0, learned, size)]
 
 
 def chunk_loss(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -93,13 +113,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         gradients: ChunkGradients,
         taught: Taught | None,
     ) -> Tensor:
-        size = chunk_positions(weight_VD)
         cast_VD = weight_VD.to(hidden_ND.dtype)
         loss = torch.zeros((), device=hidden_ND.device)
-        hidden_grad = torch.empty_like(hidden_ND)
+        hidden_grad = torch.zeros_like(hidden_ND)
         weight_grad = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        for start in range(0, hidden_ND.shape[0], size):
-            part = slice(start, start + size)
+        for part in chunks_of(targets_N, chunk_positions(weight_VD)):
             beside = () if taught is None else (taught[0][part], taught[1])
             chunk, by_hidden, by_weight = gradients(
                 hidden_ND[part], cast_VD, targets_N[part], *beside
@@ -141,9 +159,9 @@ def cross_entropy(
             hidden_ND, weight_VD, targets_N, gradients, taught
         )
         return result
-    size = chunk_positions(weight_VD)
     cast_VD = weight_VD.to(hidden_ND.dtype)
-    parts = zip(hidden_ND.split(size), targets_N.split(size), strict=True)
+    parts = chunks_of(targets_N, chunk_positions(weight_VD))
     return sum(
-        (chunk_loss(h, cast_VD, t) for h, t in parts), torch.zeros((), device=hidden_ND.device)
+        (chunk_loss(hidden_ND[part], cast_VD, targets_N[part]) for part in parts),
+        torch.zeros((), device=hidden_ND.device),
     )
