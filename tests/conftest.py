@@ -58,6 +58,34 @@ def tiny_run(tiny_corpus, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def chat_run(tmp_path_factory) -> Path:
+    """A run of 30 steps on conversations."""
+    from made_preferences import start_run
+
+    return start_run(tmp_path_factory.mktemp("chat_run"))
+
+
+@pytest.fixture(scope="session")
+def preferences(chat_run, tmp_path_factory):
+    """The corpus of preferences in the tokens of `chat_run`, a tenth held out."""
+    from made_preferences import prepared
+
+    return prepared(tmp_path_factory.mktemp("preferences") / "corpus", chat_run)
+
+
+@pytest.fixture(scope="module")
+def no_measuring():
+    """Trainings take this machine for one of known speed."""
+    from brief import RATES
+
+    from xunlian.training import decisions
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decisions, "measure_rates", lambda device: RATES)
+        yield
+
+
 def xunlian_command(
     *arguments: object,
     cwd: Path | None = None,

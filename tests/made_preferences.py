@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from brief import RATES
+from brief import train
 from conftest import SAMPLES, TINY
 
 import xunlian
@@ -17,11 +17,10 @@ SETTINGS = [*TINY[2:], "task=preference", "model.context=128"]
 
 
 def start_run(folder: Path) -> Path:
-    """A run of a few steps on conversations; call it where machines are not measured."""
+    """A run of a few steps on conversations."""
     corpus = xunlian.prepare(SAMPLES / "chat.en.jsonl", chat=True, out=folder / "chats", val=0)
-    settings = [f"corpus.path={corpus.path}", *TINY, "task=chat", "model.context=128"]
-    xunlian.train(xunlian.Recipe(), [*settings, "training.budget=30 steps"], out=folder / "start")
-    return folder / "start"
+    settings = ["task=chat", "model.context=128", "training.budget=30 steps"]
+    return train(corpus.path, folder / "start", *settings).path
 
 
 def prepared(folder: Path, start: Path):
@@ -83,7 +82,3 @@ def log_probs_one_by_one(model, corpus, split="train"):
             sums.append(logs[learned[1:]].sum())
             counts.append(int(learned[1:].sum()))
     return torch.stack(sums).view(-1, 2), torch.tensor(counts).view(-1, 2)
-
-
-__all__ = ["RATES", "answers_of", "log_probs_one_by_one", "policy_of", "prepared", "resolved",
-           "start_run"]  # fmt: skip

@@ -7,8 +7,10 @@ import torch
 from made_decoder import CONFIGS, randomized
 
 from xunlian.decoding import engine as engine_file
+from xunlian.decoding import prefix as prefix_file
 from xunlian.decoding.cache import Cache
 from xunlian.decoding.engine import BF16_CACHE_ROWS, Engine
+from xunlian.decoding.prefix import NOTHING, Prefix
 from xunlian.machine.features import read_machine
 
 PROMPT_LENGTHS = [1, 7, 12, 7, 3]
@@ -27,11 +29,11 @@ def uncached(model, text):
 class Reading:
     """A cache with texts in it, stepped while the whole texts are kept beside it."""
 
-    def __init__(self, engine, texts, columns=24):
+    def __init__(self, engine, texts, columns=24, prefix=NOTHING):
         self.engine, self.texts = engine, [list(text) for text in texts]
         self.cache = engine.new_cache(len(texts), columns)
         self.cache.used = max(map(len, texts))
-        found = engine.read(self.cache, dict(enumerate(self.texts)))
+        found = engine.read(self.cache, dict(enumerate(self.texts)), prefix)
         self.logits = torch.stack([found[row] for row in range(len(texts))])
         self.generator = torch.Generator().manual_seed(4)
 
@@ -103,6 +105,51 @@ def test_prompts_are_read_in_parts_when_there_are_many(monkeypatch):
     reading.agrees(model)
     reading.step()
     reading.agrees(model)
+
+
+def counting(engine, monkeypatch):
+    """How many tokens go through the network, pass by pass."""
+    passed, forward = [], engine._forward
+
+    def watched(tokens_BL, *rest):
+        passed.append(tokens_BL.numel())
+        return forward(tokens_BL, *rest)
+
+    monkeypatch.setattr(engine, "_forward", watched)
+    return passed
+
+
+@pytest.mark.parametrize("block", [2, 512])  # queries that attend together
+@pytest.mark.parametrize("name", CONFIGS)
+def test_of_a_text_only_what_follows_a_known_beginning_is_read(name, block, monkeypatch):
+    monkeypatch.setattr(prefix_file, "QUERY_BLOCK", block)
+    model = randomized(CONFIGS[name])
+    engine = Engine(model, "fp32")
+    known, rest, other = some_texts([9, 6, 7])
+    earlier = Reading(engine, [known])
+    prefix = Prefix(known, earlier.cache.keys, earlier.cache.values)
+    apart = [*known[:4], (known[4] + 1) % 61, *rest]
+    texts = [[*known, *rest], apart, [(known[0] + 1) % 61, *other], known, known[:6], apart]
+    passed = counting(engine, monkeypatch)
+    reading = Reading(engine, texts, prefix=prefix)
+    assert sum(passed) == len(rest) + (1 + len(rest)) + (1 + len(other)) + 1 + 1
+    reading.agrees(model)
+    for _ in range(3):
+        reading.step()
+        reading.agrees(model)
+
+
+def test_a_text_of_several_rows_is_read_once(monkeypatch):
+    model = randomized(CONFIGS["qwen3 grouped"])
+    engine = Engine(model, "fp32")
+    one, other = some_texts([7, 7])
+    passed = counting(engine, monkeypatch)
+    reading = Reading(engine, [one, other, one, one, other[:3]])
+    assert sum(passed) == 7 + 7 + 3
+    reading.agrees(model)
+    for _ in range(3):
+        reading.step()  # each row goes on otherwise
+        reading.agrees(model)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -1,8 +1,11 @@
 """Ratings of candidates against the slow way, each answer and attribute alone; the choice."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from made_judge import CONTEXT, make_judge
+from made_recurrent import randomized
 
 from xunlian.decoding.chat import fit_prompt
 from xunlian.decoding.generate import ROWS
@@ -91,3 +94,10 @@ def test_what_is_not_rated_adds_nothing_and_hinders_nothing(tmp_path):
     with pytest.raises(InputError, match="not learned which answers are safe, only which are spec"):
         check_rerank(model, chat, SAMPLED, 4, 0.5)
     check_rerank(model, chat, SAMPLED, 4, None)
+
+
+def test_a_recurrent_network_does_not_choose(judge):
+    model, chat = judge
+    recurrent = replace(model, loaded=replace(model.loaded, model=randomized("lstm")))
+    with pytest.raises(InputError, match="Only a transformer chooses among its answers"):
+        check_rerank(recurrent, chat, SAMPLED, 4, None)

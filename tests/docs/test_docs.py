@@ -4,21 +4,17 @@ Each document gets a folder with small texts. What would take minutes is cut sho
 get a tiny network and three steps, resumed ones a few steps more.
 """
 
-import csv
-import gzip
-import io
-import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import pytest
-from conftest import ROOT, SAMPLES
+from conftest import SAMPLES
+from documents import RUNNING, blocks
+from made_texts import fetched_texts, messy_texts, pair_texts, task_texts
 
 import xunlian
 import xunlian.commands.compare
@@ -28,53 +24,10 @@ import xunlian.commands.tune
 from xunlian.cli import VERBS, main
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.models.decoder import Decoder, DecoderConfig
-from xunlian.recipe.explain import explain
 from xunlian.studies import child, probe
 from xunlian.studies import compare as studies
 from xunlian.tokenizer.train import train_tokenizer
 
-RUNNING = [
-    "README.md",
-    "README.zh.md",
-    "docs/align.md",
-    "docs/align.zh.md",
-    "docs/tutorial.md",
-    "docs/tutorial.zh.md",
-    "docs/chat.md",
-    "docs/chat.zh.md",
-    "docs/corpus.md",
-    "docs/corpus.zh.md",
-    "docs/finetune.md",
-    "docs/finetune.zh.md",
-    "docs/lora.md",
-    "docs/lora.zh.md",
-    "docs/plan.md",
-    "docs/plan.zh.md",
-    "docs/support-chatbot.md",
-    "docs/support-chatbot.zh.md",
-    "docs/tasks.md",
-    "docs/tasks.zh.md",
-    "docs/translate.md",
-    "docs/translate.zh.md",
-    "docs/export.md",
-    "docs/export.zh.md",
-    "docs/distill.md",
-    "docs/distill.zh.md",
-    "docs/quality-head.md",
-    "docs/quality-head.zh.md",
-    "docs/why-transformers.md",
-    "docs/why-transformers.zh.md",
-]
-DOCUMENTS = [
-    *RUNNING,
-    "docs/models.md",
-    "docs/models.zh.md",
-    "docs/recipe.md",
-    "docs/architecture.md",
-    "docs/bench.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-]
 _FITTING = {
     "chat": ["model.context=128"],
     "preference": ["model.context=128"],
@@ -91,114 +44,6 @@ TINY = [
     "training.compile=off",
     "training.threads=1",
 ]
-
-
-def blocks(document: str) -> Iterator[tuple[str, str]]:
-    """(language, content) of each fenced block."""
-    text = (ROOT / document).read_text("utf-8")
-    yield from re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def shell_commands(document: str) -> list[list[str]]:
-    """The words of each command in the ```bash blocks."""
-    found = []
-    for language, content in blocks(document):
-        if language == "bash":
-            for line in content.replace("\\\n", " ").splitlines():
-                if words := shlex.split(line, comments=True):
-                    found.append(words)
-    return found
-
-
-def pair_texts() -> dict[str, str]:
-    """Aligned files, and abstracts with titles, from the first lines of two samples."""
-    with gzip.open(SAMPLES / "tatoeba.en-zh.tsv.gz", "rt", encoding="utf-8") as file:
-        pairs = [line.split("\t") for line in islice(file, 1000, 1400)]
-    with gzip.open(SAMPLES / "scitldr.en.jsonl.gz", "rt", encoding="utf-8") as file:
-        papers = [json.loads(line) for line in islice(file, 300)]
-    texts = {}
-    for name, part in (("train", pairs[:360]), ("val", pairs[360:390]), ("test", pairs[390:])):
-        for column, language in enumerate(("en", "zh")):
-            texts[f"{name}.{language}"] = "".join(f"{pair[column]}\n" for pair in part)
-    texts["more.zh"] = "".join(f"{pair[1]}\n" for pair in pairs[:20])
-    # As short as the tiny context.
-    rows = [{"abstract": p["source"][0][:50], "title": p["target"][0][:40]} for p in papers]
-    texts["papers.jsonl"] = "".join(f"{json.dumps(row)}\n" for row in rows)
-    texts["abstracts.txt"] = "".join(f"{row['abstract']}\n" for row in rows[:3])
-    return texts
-
-
-def messy_texts() -> dict[str, str]:
-    """Documents of several sentences, some of them twice, and a web page."""
-    with gzip.open(SAMPLES / "scitldr.en.jsonl.gz", "rt", encoding="utf-8") as file:
-        abstracts = [" ".join(json.loads(line)["source"]) for line in islice(file, 60)]
-    abstracts[0] += " Write to ann.smith@example.org."
-    rows = [{"text": text} for text in (*abstracts, *abstracts[:5])]
-    paragraphs = "".join(f"<p>{text}</p>" for text in abstracts[:3])
-    page = (
-        f"<html><body><nav><a href='/'>Home</a></nav><article>{paragraphs}</article></body></html>"
-    )
-    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-    links = [["Home", "About us", "Log in", "首页", "联系我们"][i % 5 :] for i in range(60)]
-    junk = "".join(
-        f"{json.dumps({'text': f'{i} | '.join(row) * 3})}\n" for i, row in enumerate(links)
-    )
-    return {"notes.jsonl": lines, "crawl/page.html": page, "junk.jsonl": junk}
-
-
-def fetched_texts() -> dict[str, str]:
-    """What the base recipes read, in the form of WikiExtractor, and questions with answers."""
-    shakespeare = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000]
-    songci = (SAMPLES / "songci.txt").read_text("utf-8")[:30_000]
-    wiki, zhwiki = (
-        "".join(f'<doc id="{i}">\n{part}\n</doc>\n' for i, part in enumerate(text.split("\n\n")))
-        for text in (shakespeare, songci)
-    )
-    with gzip.open(SAMPLES / "bitext.val.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        rows = [
-            (row["instruction"], row["response"][:60], row["intent"])
-            for row in islice(csv.DictReader(file), 100)
-        ]
-    known = {intent for _, _, intent in rows[:80]}
-    new = [row for row in rows[80:] if row[2] in known]
-    texts = {
-        "downloads/enwiki/wiki_00.txt": wiki,
-        "downloads/enwikinews/wiki_04.jsonl": json.dumps({"text": shakespeare}),
-        "downloads/zhwiki/wiki_00.txt": zhwiki,
-        "downloads/zhnovels/novel.txt": songci,
-    }
-    for name, part in (("faq", rows[:80]), ("newfaq", new)):
-        file = io.StringIO()
-        csv.writer(file).writerows([("question", "answer", "intent"), *part])
-        texts[f"{name}.csv"] = file.getvalue()
-    return texts
-
-
-def task_texts() -> dict[str, str]:
-    """A few problems of each task, short enough for a tiny context."""
-    add = {"prompt": "def add(a, b):\n", "entry_point": "add", "test": "assert add(1, 2) == 3"}
-    sums = [{"question": "What is 2+3?", "answer": "5"}, {"input": "二加三？", "golden": "5"}]
-    talks = [
-        {"prompt": "Are you open?", "completion": "We open at nine.", "intent": "hours"},
-        {"prompt": "几点开门？", "completion": "九点开门。", "intent": "hours"},
-    ]
-    reading = [
-        {"context": "Ann is in Rome.", "question": "Where?", "answers": ["Rome"]},
-        {"context": "小安在北京。", "question": "在哪？", "answers": ["北京"]},
-    ]
-    quiz = [{"question": "Is it?", "choices": ["yes", "no"], "answer": 0}]
-    return {
-        f"{name}.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows)
-        for name, rows in {
-            "problems": [add],
-            "sums": sums,
-            "solved": sums,
-            "tickets": talks,
-            "known": talks,
-            "reading": reading,
-            "quiz": quiz,
-        }.items()
-    }
 
 
 @pytest.fixture
@@ -298,7 +143,7 @@ def redirected(words: list[str]) -> tuple[list[str], IO[str] | None]:
     return words[:at], file
 
 
-# The commands of these are those of the English ones (a test below holds it), but for few words.
+# The commands of these are those of the English ones (test_references.py), but for few words.
 _NAMES = (
     "align",
     "chat",
@@ -352,52 +197,3 @@ def test_every_command_and_every_python_block_works(document, desk, capsys):
                     assert status == 0, f"{line}\n{capsys.readouterr().err}"
                     ran += 1
     assert ran >= 3
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_other_commands_name_what_exists(document):
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for words in shell_commands(document):
-        if words[0] == "make":
-            named = [word for word in words[1:] if "=" not in word]
-            assert named and set(named) <= set(targets), words
-        elif words[0] == "torchrun":
-            after = words[words.index("-m") + 1 :]
-            assert after[0] == "xunlian" and after[1] in VERBS, words
-        elif words[0] == "xunlian":
-            assert words[1] in VERBS, words
-        elif words[0].endswith("python"):
-            assert (ROOT / words[1]).is_file(), words
-        else:
-            pytest.fail(f"no check for {words}")
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_link_leads_to_a_file(document):
-    text = (ROOT / document).read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
-        if not target.startswith(("http://", "https://")):
-            assert ((ROOT / document).parent / target).exists(), target
-
-
-def test_the_reference_of_settings_is_what_the_program_prints():
-    shown = next(content for language, content in blocks("docs/recipe.md") if language == "text")
-    assert shown == explain(), "paste the output of `xunlian recipe --explain` into docs/recipe.md"
-
-
-def test_the_architecture_names_every_folder():
-    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    for folder in (ROOT / "src" / "xunlian").iterdir():
-        if (folder / "__init__.py").exists():
-            assert f"`{folder.name}/`" in text, folder.name
-
-
-@pytest.mark.parametrize(
-    "one, other",
-    [(name, name.replace(".md", ".zh.md")) for name in RUNNING if not name.endswith(".zh.md")],
-)
-def test_both_languages_show_the_same_verbs_in_the_same_order(one, other):
-    def verbs(document: str) -> list[str]:
-        return [words[1] for words in shell_commands(document) if words[0] == "xunlian"]
-
-    assert verbs(one) == verbs(other)

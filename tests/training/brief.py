@@ -5,7 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from conftest import TINY
+from conftest import SAMPLES, TINY
 from torch import Tensor
 
 import xunlian
@@ -14,6 +14,17 @@ from xunlian.runs.folder import Run
 from xunlian.training import decisions
 
 RATES = Rates(fp32=5e10, bf16=1e11)
+
+
+def short_corpus(folder: Path) -> Path:
+    """A corpus so small that it is soon known by heart, and a validation text that it is not."""
+    shakespeare = (SAMPLES / "shakespeare.txt").read_text("utf-8")
+    (folder / "train.txt").write_text(shakespeare[:1500], "utf-8")
+    (folder / "val.txt").write_text(shakespeare[50_000:52_000], "utf-8")
+    xunlian.prepare(
+        folder / "train.txt", out=folder / "corpus", val=folder / "val.txt", tokenizer="char"
+    )
+    return folder / "corpus"
 
 
 def train(corpus: Path, out: Path, *settings: str, rates: Rates = RATES) -> Run:

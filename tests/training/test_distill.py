@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from brief import RATES, train, training_lines, validation_lines
+from brief import train, training_lines, validation_lines
 from conftest import SAMPLES, TINY
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
@@ -21,13 +21,10 @@ from xunlian.training import decisions, objectives, setup
 from xunlian.training.networks import build_model
 from xunlian.training.parallel import Group
 
+pytestmark = pytest.mark.usefixtures("no_measuring")
+
 STUDENT = ["model.depth=1", "model.width=32", "model.dropout=0"]
 TEMPERATURE, HARD_WEIGHT = 2.0, 0.3
-
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
-    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
 
 
 @pytest.fixture(scope="module")

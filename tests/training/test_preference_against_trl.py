@@ -4,12 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from brief import RATES
-from made_preferences import answers_of, policy_of, prepared, resolved, start_run
+from made_preferences import answers_of, policy_of, resolved
 
 from xunlian.interop.huggingface import load_model, write_weights
 from xunlian.interop.names import entries, to_theirs
-from xunlian.training import decisions, objectives, reference, setup
+from xunlian.training import objectives, reference, setup
 
 pytest.importorskip("trl", reason="needs pip install trl")
 pytest.importorskip("datasets", reason="needs pip install datasets")
@@ -17,39 +16,27 @@ pytest.importorskip("datasets", reason="needs pip install datasets")
 SOME = 12  # preferences
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decisions, "measure_rates", lambda device: RATES)
-        return start_run(tmp_path_factory.mktemp("start"))
-
-
-@pytest.fixture(scope="module")
-def corpus(start, tmp_path_factory):
-    return prepared(tmp_path_factory.mktemp("preferences") / "corpus", start)
-
-
 @pytest.fixture
-def policy(start, tmp_path):
+def policy(chat_run, tmp_path):
     """Ours, and the same in Transformers."""
     from transformers import AutoModelForCausalLM
 
-    model = policy_of(start)
+    model = policy_of(chat_run)
     folder = tmp_path / "policy"
     folder.mkdir()
-    for file in (start / "model").iterdir():
+    for file in (chat_run / "model").iterdir():
         if file.suffix != ".safetensors":
             (folder / file.name).write_bytes(file.read_bytes())
     write_weights(folder / "model.safetensors", model)
     return model, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def ours(model, corpus, start, *settings):
+def ours(model, preferences, chat_run, *settings):
     """The mean loss of the first preferences; the gradients stay in the model."""
-    recipe, group = resolved(corpus, start, *settings)
-    objective = objectives.objective_of(recipe, corpus)
+    recipe, group = resolved(preferences, chat_run, *settings)
+    objective = objectives.objective_of(recipe, preferences)
     if recipe.preference.method == "dpo":
-        first = load_model(start / "model")
+        first = load_model(chat_run / "model")
         reference.compute_reference(objective, first, torch.float32, group)
     rows = objective.rows
     *arrays, which = rows.read(0, rows.rows_per_epoch)
@@ -70,10 +57,10 @@ def assert_same_gradients(model, theirs):
         assert gap < 1e-5 * max(1.0, found[entry.theirs].grad.abs().max()), entry.theirs
 
 
-def examples(corpus):
+def examples(preferences):
     """The first preferences as TRL's collators take them."""
     found = []
-    for sides in answers_of(corpus)[:SOME]:
+    for sides in answers_of(preferences)[:SOME]:
         ids, prompts = [], []
         for tokens, learned in sides:
             first, last = int(learned.nonzero()[0]), int(learned.nonzero()[-1]) + 1
@@ -84,7 +71,7 @@ def examples(corpus):
     return found
 
 
-def test_dpo(policy, corpus, start, tmp_path):
+def test_dpo(policy, preferences, chat_run, tmp_path):
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
@@ -92,26 +79,28 @@ def test_dpo(policy, corpus, start, tmp_path):
     model, theirs = policy
     trainer = DPOTrainer(
         model=theirs,
-        ref_model=AutoModelForCausalLM.from_pretrained(start / "model", dtype=torch.float32),
+        ref_model=AutoModelForCausalLM.from_pretrained(chat_run / "model", dtype=torch.float32),
         args=DPOConfig(
             output_dir=str(tmp_path / "trl"), beta=0.3, max_length=None, use_cpu=True, bf16=False,
             report_to=[], gradient_checkpointing=False,
         ),
         train_dataset=Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}]),
-        processing_class=AutoTokenizer.from_pretrained(start / "model"),
+        processing_class=AutoTokenizer.from_pretrained(chat_run / "model"),
     )  # fmt: skip
-    batch = trainer.data_collator(examples(corpus))
+    batch = trainer.data_collator(examples(preferences))
     loss = trainer.compute_loss(trainer.model.train(), batch)
     loss.backward()
-    assert ours(model, corpus, start, "preference.beta=0.3") == pytest.approx(loss.item(), abs=1e-5)
+    assert ours(model, preferences, chat_run, "preference.beta=0.3") == pytest.approx(
+        loss.item(), abs=1e-5
+    )
     assert_same_gradients(model, trainer.model)
 
 
-def padded(corpus):
+def padded(preferences):
     """The same as the batch of TRL's older trainers."""
     batch = {}
     for side in ("chosen", "rejected"):
-        rows = [(e["prompt_ids"], e[f"{side}_ids"]) for e in examples(corpus)]
+        rows = [(e["prompt_ids"], e[f"{side}_ids"]) for e in examples(preferences)]
         longest = max(len(prompt) + len(answer) for prompt, answer in rows)
         for name, fill, of in (
             ("input_ids", 0, lambda p, a: p + a),
@@ -139,7 +128,7 @@ def bare(trainer, **settings):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_simpo(smoothing, policy, corpus, start):
+def test_simpo(smoothing, policy, preferences, chat_run):
     from trl.experimental.cpo import CPOTrainer
 
     model, theirs = policy
@@ -147,21 +136,21 @@ def test_simpo(smoothing, policy, corpus, start):
         CPOTrainer, loss_type="simpo", beta=2.5, simpo_gamma=1.2, cpo_alpha=0.0,
         label_smoothing=smoothing,
     )  # fmt: skip
-    loss, _ = trainer.get_batch_loss_metrics(theirs, padded(corpus))
+    loss, _ = trainer.get_batch_loss_metrics(theirs, padded(preferences))
     loss.backward()
     found = ours(
-        model, corpus, start, "preference.method=simpo", "preference.beta=2.5",
+        model, preferences, chat_run, "preference.method=simpo", "preference.beta=2.5",
         "preference.gamma=1.2", f"training.label_smoothing={smoothing}",
     )  # fmt: skip
     assert found == pytest.approx(loss.item(), abs=1e-5)
     assert_same_gradients(model, theirs)
 
 
-def test_orpo_but_for_the_prompt_which_trl_learns_too(policy, corpus, start):
+def test_orpo_but_for_the_prompt_which_trl_learns_too(policy, preferences, chat_run):
     from trl.experimental.orpo import ORPOTrainer
 
     model, theirs = policy
-    batch = padded(corpus)
+    batch = padded(preferences)
     forward = ORPOTrainer.concatenated_forward
 
     def answers_only(self, model, batch):
@@ -177,6 +166,6 @@ def test_orpo_but_for_the_prompt_which_trl_learns_too(policy, corpus, start):
     trainer.concatenated_forward = answers_only.__get__(trainer)
     loss, _ = trainer.get_batch_loss_metrics(theirs, batch)
     loss.backward()
-    found = ours(model, corpus, start, "preference.method=orpo", "preference.beta=0.4")
+    found = ours(model, preferences, chat_run, "preference.method=orpo", "preference.beta=0.4")
     assert found == pytest.approx(loss.item(), abs=1e-5)
     assert_same_gradients(model, theirs)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from brief import RATES, training_lines
+from brief import training_lines
 from conftest import SAMPLES, TINY
 from test_resume import assert_same_run
 from torch.nn import functional as F
@@ -21,12 +21,9 @@ from xunlian.training import decisions, objectives, setup
 from xunlian.training.networks import build_model
 from xunlian.training.parallel import Group
 
+pytestmark = pytest.mark.usefixtures("no_measuring")
+
 CHAT = [*TINY, "task=chat", "model.context=128", "model.dropout=0"]
-
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
-    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from brief import RATES, training_lines, validation_lines
+from brief import training_lines, validation_lines
 from conftest import TINY
 from test_parallel import torchrun
 from test_resume import assert_same_run
@@ -14,6 +14,8 @@ from xunlian.machine.rates import Rates
 from xunlian.runs.folder import open_run
 from xunlian.training import decisions
 from xunlian.training.step import Stepper
+
+pytestmark = pytest.mark.usefixtures("no_measuring")
 
 PAIRS = [*TINY, "task=translation", "model.heads=4", "training.validate_every=10"]
 
@@ -37,11 +39,6 @@ def words(tmp_path_factory):
         workers=1,
     )
     return corpus.path, [line.rstrip("\n").split("\t") for line in lines[-100:]]
-
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
-    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
 
 
 def train(corpus, out, *settings):

@@ -5,47 +5,25 @@ import json
 import numpy as np
 import pytest
 import torch
-from brief import RATES, training_lines, validation_lines
+from brief import training_lines, validation_lines
 from conftest import SAMPLES
-from made_preferences import (
-    SETTINGS,
-    log_probs_one_by_one,
-    policy_of,
-    prepared,
-    resolved,
-    start_run,
-)
+from made_preferences import SETTINGS, log_probs_one_by_one, policy_of, resolved
 from safetensors.numpy import load_file
 from test_resume import assert_same_run
 
 import xunlian
 from xunlian.errors import InputError
 from xunlian.interop.huggingface import load_model
-from xunlian.training import decisions, objectives, reference, setup
+from xunlian.training import objectives, reference, setup
 from xunlian.training.checkpoint import list_checkpoints
 
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
-    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
+pytestmark = pytest.mark.usefixtures("no_measuring")
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decisions, "measure_rates", lambda device: RATES)
-        return start_run(tmp_path_factory.mktemp("start"))
-
-
-@pytest.fixture(scope="module")
-def corpus(start, tmp_path_factory):
-    return prepared(tmp_path_factory.mktemp("preferences") / "corpus", start)
-
-
-def train(corpus, start, out, *settings):
+def train(preferences, chat_run, out, *settings):
     return xunlian.train(
         xunlian.Recipe(),
-        [f"corpus.path={corpus.path}", f"model.init_from={start}", *SETTINGS, *settings],
+        [f"corpus.path={preferences.path}", f"model.init_from={chat_run}", *SETTINGS, *settings],
         out=out,
     )
 
@@ -65,24 +43,27 @@ def wanted_losses(method, sums, counts, at_start):
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo", "simpo"])
-def test_loss_and_gradients_are_those_of_conversations_one_by_one(method, corpus, start):
+def test_loss_and_gradients_are_those_of_conversations_one_by_one(method, preferences, chat_run):
     smoothing = "0" if method == "orpo" else "0.1"
     recipe, group = resolved(
-        corpus, start, f"preference.method={method}", f"training.label_smoothing={smoothing}"
+        preferences,
+        chat_run,
+        f"preference.method={method}",
+        f"training.label_smoothing={smoothing}",
     )
-    model = policy_of(start)
-    sums, counts = log_probs_one_by_one(model, corpus)
+    model = policy_of(chat_run)
+    sums, counts = log_probs_one_by_one(model, preferences)
     with torch.no_grad():
-        at_start, _ = log_probs_one_by_one(load_model(start / "model"), corpus)
+        at_start, _ = log_probs_one_by_one(load_model(chat_run / "model"), preferences)
     wanted = wanted_losses(method, sums, counts, at_start)
     wanted.sum().backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
 
-    objective = objectives.objective_of(recipe, corpus)
+    objective = objectives.objective_of(recipe, preferences)
     rows = objective.rows
     assert rows.preferences == len(wanted) and rows.cut == 0
-    first = load_model(start / "model")
+    first = load_model(chat_run / "model")
     reference.compute_reference(objective, first, torch.float32, group)
     np.testing.assert_allclose(rows.reference_N2, at_start, atol=1e-4)
     stepper = setup.build_stepper(recipe, model.train(), group)
@@ -99,14 +80,12 @@ def test_loss_and_gradients_are_those_of_conversations_one_by_one(method, corpus
 
 
 @pytest.fixture(scope="module")
-def aligned(corpus, start, tmp_path_factory):
+def aligned(no_measuring, preferences, chat_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("aligned") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decisions, "measure_rates", lambda device: RATES)
-        return train(
-            corpus, start, out, "training.budget=40 steps", "training.learning_rate=0.001",
-            "training.validate_every=10", "training.log_every=1",
-        )  # fmt: skip
+    return train(
+        preferences, chat_run, out, "training.budget=40 steps", "training.learning_rate=0.001",
+        "training.validate_every=10", "training.log_every=1",
+    )  # fmt: skip
 
 
 def test_it_begins_where_it_started_and_learns_to_prefer(aligned):
@@ -117,7 +96,9 @@ def test_it_begins_where_it_started_and_learns_to_prefer(aligned):
     assert last["val_reward_accuracy"] > 0.7 and last["val_reward_margin"] > 0.1
 
 
-def test_evaluate_gives_what_the_validation_of_the_training_gave(aligned, corpus, start, tmp_path):
+def test_evaluate_gives_what_the_validation_of_the_training_gave(
+    aligned, preferences, chat_run, tmp_path
+):
     best = min(validation_lines(aligned), key=lambda line: line["val_loss"])
     found = xunlian.evaluate(aligned.path)
     names = ("loss", "reward_accuracy", "reward_margin")
@@ -126,8 +107,8 @@ def test_evaluate_gives_what_the_validation_of_the_training_gave(aligned, corpus
     )
     # By hand: the best weights against those of the start, one by one.
     with torch.no_grad():
-        sums, counts = log_probs_one_by_one(load_model(aligned.model_folder), corpus, "val")
-        first, _ = log_probs_one_by_one(load_model(start / "model"), corpus, "val")
+        sums, counts = log_probs_one_by_one(load_model(aligned.model_folder), preferences, "val")
+        first, _ = log_probs_one_by_one(load_model(chat_run / "model"), preferences, "val")
     rewards = 0.1 * (sums - first)
     margin = rewards[:, 0] - rewards[:, 1]
     mean = sums / counts
@@ -141,18 +122,18 @@ def test_evaluate_gives_what_the_validation_of_the_training_gave(aligned, corpus
         rel=1e-4,
     )
     # As files, and without the kept reference, the same preferences score the same.
-    held_out = held_out_lines(corpus)
+    held_out = held_out_lines(preferences)
     (tmp_path / "val.jsonl").write_text("".join(held_out), "utf-8")
     again = xunlian.evaluate(aligned.path, tmp_path / "val.jsonl")
     assert again["preferences"] == len(held_out)
     assert again["scores"] == pytest.approx(found["scores"], rel=1e-4)
 
 
-def held_out_lines(corpus):
+def held_out_lines(preferences):
     """The lines of the sample that the corpus holds out."""
     from xunlian.tokenizer.chat import load_chat
 
-    chat, stream = load_chat(corpus.path), corpus.stream("val", "chosen")
+    chat, stream = load_chat(preferences.path), preferences.stream("val", "chosen")
     texts = {
         chat.tokenizer.backend.decode(stream.read(*span).tolist(), skip_special_tokens=False)
         for span in stream.spans()
@@ -172,21 +153,21 @@ def held_out_lines(corpus):
     ]
 
 
-def test_a_model_that_was_not_aligned_has_no_rewards(start, corpus):
-    found = xunlian.evaluate(start, corpus.path)
+def test_a_model_that_was_not_aligned_has_no_rewards(chat_run, preferences):
+    found = xunlian.evaluate(chat_run, preferences.path)
     assert list(found["scores"]) == ["likelihood_accuracy"]
 
 
-def test_another_start_is_no_reference(aligned, corpus, start, tmp_path):
-    (tmp_path / "p.jsonl").write_text("".join(held_out_lines(corpus)), "utf-8")
+def test_another_start_is_no_reference(aligned, preferences, chat_run, tmp_path):
+    (tmp_path / "p.jsonl").write_text("".join(held_out_lines(preferences)), "utf-8")
     other = ["model.init_from=" + str(aligned.path)]
     with pytest.raises(InputError, match=r"is not what .* started from"):
         xunlian.evaluate(aligned.path, tmp_path / "p.jsonl", other)
 
 
-def test_a_model_without_a_start_is_not_compared_with_one(start, corpus):
+def test_a_model_without_a_start_is_not_compared_with_one(chat_run, preferences):
     with pytest.raises(InputError, match=r"was not trained with preference.method=dpo"):
-        xunlian.evaluate(start, corpus.path, ["task=preference", "preference.method=dpo"])
+        xunlian.evaluate(chat_run, preferences.path, ["task=preference", "preference.method=dpo"])
 
 
 def test_the_page_and_the_terminal_tell_rewards(aligned, capsys):
@@ -210,10 +191,10 @@ def test_the_page_and_the_terminal_tell_rewards(aligned, capsys):
     ],
     ids=["dpo", "dpo with lora in bf16", "simpo"],
 )
-def test_a_resumed_run_ends_bit_identically(settings, corpus, start, tmp_path):
+def test_a_resumed_run_ends_bit_identically(settings, preferences, chat_run, tmp_path):
     fixed = [*settings, "training.checkpoint_every=3", "training.log_every=1",
              "training.keep_checkpoints=9", "training.validate_every=3"]  # fmt: skip
-    whole = train(corpus, start, tmp_path / "whole", *fixed, "training.budget=6 steps")
+    whole = train(preferences, chat_run, tmp_path / "whole", *fixed, "training.budget=6 steps")
     from xunlian.training.loop import Loop
 
     class Stop(Exception):
@@ -228,18 +209,18 @@ def test_a_resumed_run_ends_bit_identically(settings, corpus, start, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Loop, "_checkpoint", stop_at_3)
-        train(corpus, start, tmp_path / "stopped", *fixed, "training.budget=6 steps")
+        train(preferences, chat_run, tmp_path / "stopped", *fixed, "training.budget=6 steps")
     xunlian.train(tmp_path / "stopped", resume=True)
     assert_same_run(whole.path, tmp_path / "stopped")
 
 
-def test_an_adapter_is_compared_with_the_model_without_it(corpus, start, tmp_path):
+def test_an_adapter_is_compared_with_the_model_without_it(preferences, chat_run, tmp_path):
     run = train(
-        corpus, start, tmp_path / "run", "adapter.kind=lora", "adapter.rank=4",
+        preferences, chat_run, tmp_path / "run", "adapter.kind=lora", "adapter.rank=4",
         "training.budget=12 steps", "training.learning_rate=0.003", "training.log_every=1",
     )  # fmt: skip
     with torch.no_grad():
-        base, _ = log_probs_one_by_one(load_model(start / "model"), corpus, "val")
+        base, _ = log_probs_one_by_one(load_model(chat_run / "model"), preferences, "val")
     kept = load_file(run.path / "reference.safetensors")
     np.testing.assert_allclose(np.sort(kept["val"], axis=0), np.sort(base, axis=0), atol=1e-3)
     losses = [line["loss"] for line in training_lines(run)]
@@ -251,8 +232,10 @@ def test_an_adapter_is_compared_with_the_model_without_it(corpus, start, tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["missing", "of another corpus"])
-def test_a_run_whose_reference_is_lost_does_not_go_on(damage, aligned, corpus, start, tmp_path):
-    run = train(corpus, start, tmp_path / "run", "training.budget=2 steps")
+def test_a_run_whose_reference_is_lost_does_not_go_on(
+    damage, aligned, preferences, chat_run, tmp_path
+):
+    run = train(preferences, chat_run, tmp_path / "run", "training.budget=2 steps")
     file = run.path / "reference.safetensors"
     if damage == "missing":
         file.unlink()
@@ -277,9 +260,11 @@ def test_a_run_whose_reference_is_lost_does_not_go_on(damage, aligned, corpus, s
         (["training.label_smoothing=0.1", "preference.method=orpo"], r"not for preference.method"),
     ],
 )
-def test_what_does_not_go_with_preferences_is_refused(corpus, start, tmp_path, settings, said):
+def test_what_does_not_go_with_preferences_is_refused(
+    preferences, chat_run, tmp_path, settings, said
+):
     with pytest.raises(InputError, match=said) as error:
-        train(corpus, start, tmp_path / "run", *settings)
+        train(preferences, chat_run, tmp_path / "run", *settings)
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
@@ -292,24 +277,24 @@ def test_the_table_is_for_preferences_alone(tiny_corpus, tmp_path):
         )
 
 
-def test_what_is_too_long_is_told(corpus, start, tmp_path):
+def test_what_is_too_long_is_told(preferences, chat_run, tmp_path):
     long = {"prompt": "Why?", "chosen": "word " * 400, "rejected": "No."}
     sample = (SAMPLES / "preferences.en.jsonl").read_text("utf-8")
     (tmp_path / "long.jsonl").write_text(sample + json.dumps(long) + "\n", "utf-8")
     made = xunlian.prepare(
-        tmp_path / "long.jsonl", preference=True, out=tmp_path / "corpus", tokenizer=start, val=0
+        tmp_path / "long.jsonl", preference=True, out=tmp_path / "corpus", tokenizer=chat_run, val=0
     )
-    recipe, _ = resolved(made, start)
+    recipe, _ = resolved(made, chat_run)
     notes = objectives.objective_of(recipe, made).notes
     assert "1 preferences are left out: longer than model.context = 128 tokens." in notes
 
 
 @pytest.mark.slow
-def test_two_processes_align_like_one(corpus, start, tmp_path):
+def test_two_processes_align_like_one(preferences, chat_run, tmp_path):
     from test_parallel import losses, torchrun
 
     arguments = [
-        f"corpus.path={corpus.path}", f"model.init_from={start}", *SETTINGS,
+        f"corpus.path={preferences.path}", f"model.init_from={chat_run}", *SETTINGS,
         "training.budget=6 steps", "training.log_every=1", "training.validate_every=3",
         "training.micro_batch_tokens=256",
     ]  # fmt: skip

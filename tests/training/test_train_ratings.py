@@ -4,17 +4,13 @@ import json
 import random
 
 import pytest
-from brief import RATES, train
+from brief import train
 
 import xunlian
-from xunlian.training import decisions
+
+pytestmark = pytest.mark.usefixtures("no_measuring")
 
 WORDS = ["red", "blue", "moon", "chair", "soup", "king", "roof", "seven"]
-
-
-@pytest.fixture(autouse=True)
-def no_measuring(monkeypatch):
-    monkeypatch.setattr(decisions, "measure_rates", lambda device: RATES)
 
 
 def rated(seed, count):

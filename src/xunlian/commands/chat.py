@@ -176,12 +176,13 @@ def _top_k(given: int | None, rerank: int) -> int | None:
 
 
 def _open(run: str | Path, precision: str) -> "tuple[LoadedModel, Chat]":
+    from xunlian.decoding.conversation import for_conversation
     from xunlian.decoding.model import prepare_language_model
     from xunlian.runs.load import load_folder, load_run
     from xunlian.tokenizer.chat import require_chat
 
     template = require_chat(load_folder(run))  # before the weights, which take longer
-    return prepare_language_model(load_run(run), precision), template
+    return for_conversation(prepare_language_model(load_run(run), precision)), template
 
 
 def _talk(session: Session, name: str) -> int:

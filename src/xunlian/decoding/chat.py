@@ -1,8 +1,7 @@
 """What the assistant says next in a conversation.
 
-The conversation is read anew for every answer: with a context of some hundred tokens that takes
-less time than the answer's first word. What must not be too long is cut by whole turns, oldest
-first, and never silently.
+What must not be too long is cut by whole turns, oldest first, and never silently. A session that
+goes on has an engine of its own, which reads only what is new (conversation.py).
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,8 @@ Notable ideas (measured at 14M parameters on one core with AVX512-BF16):
   rows. Norms, rotation and the residual stream stay in fp32, more exact and no slower.
 - A rotation is one complex product: the outputs of queries and keys are reordered when packed, so
   that the two halves of each pair lie side by side.
-- Rows of equal length are read together (`read`), so prompts need no padding and no mask.
+- Rows of equal length are read together (`read`), so prompts need no padding and no mask; rows of
+  one text, such as many samples of one answer, are read once.
 
 Shapes: B rows, L length, D model width, H heads, G key/value heads, K width of a head, V
 vocabulary.
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from xunlian.decoding.cache import Cache
 from xunlian.decoding.packed import Function, product
+from xunlian.decoding.prefix import NOTHING, Prefix, attend_to_the_past
 from xunlian.decoding.speedrun import Mix, Values, mix_of, values_of
 from xunlian.machine.features import read_machine
 from xunlian.models.attention import CausalSelfAttention
@@ -97,22 +99,30 @@ class Engine:
         )
 
     @torch.inference_mode()
-    def read(self, cache: Cache, texts: dict[int, list[int]]) -> dict[int, Tensor]:
+    def read(
+        self, cache: Cache, texts: dict[int, list[int]], prefix: Prefix = NOTHING
+    ) -> dict[int, Tensor]:
         """Read whole texts, row -> tokens, in place of what these rows held.
 
-        No text may be longer than `cache.used`. Returns row -> logits (V) of its next token.
+        No text may be longer than `cache.used`. What a text begins with as `prefix` does is taken
+        from there. Returns row -> logits (V) of its next token.
         """
-        logits: dict[int, Tensor] = {}
-        by_length: dict[int, list[int]] = {}
+        rows_of: dict[tuple[int, ...], list[int]] = {}
         for row, tokens in texts.items():
-            by_length.setdefault(len(tokens), []).append(row)
-        for length, rows in by_length.items():
+            rows_of.setdefault(tuple(tokens), []).append(row)
+        alike: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        for text in rows_of:
+            alike.setdefault((len(text), prefix.shared_with(text)), []).append(text)
+        logits: dict[int, Tensor] = {}
+        for (length, known), group in alike.items():
             size = max(1, READ_TOKENS // length)
-            for part in (rows[i : i + size] for i in range(0, len(rows), size)):
-                tokens_BL = torch.tensor([texts[row] for row in part], device=self.device)
-                logits_BV = self._read(cache, part, tokens_BL)
-                logits |= dict(zip(part, logits_BV, strict=True))
-            cache.place(rows, length)
+            for part in (group[i : i + size] for i in range(0, len(group), size)):
+                rows = [rows_of[text] for text in part]
+                tokens_BL = torch.tensor(part, device=self.device)
+                logits_BV = self._read(cache, rows, tokens_BL, prefix.first(known))
+                for same, logits_V in zip(rows, logits_BV, strict=True):
+                    logits |= dict.fromkeys(same, logits_V)
+            cache.place([row for text in group for row in rows_of[text]], length)
         return logits
 
     @torch.inference_mode()
@@ -146,24 +156,30 @@ class Engine:
         cache.used = end
         return logits_BV
 
-    def _read(self, cache: Cache, rows: list[int], tokens_BL: Tensor) -> Tensor:
-        length, column = tokens_BL.shape[1], cache.used - tokens_BL.shape[1]
-        index = torch.tensor(rows, device=self.device)
+    def _read(
+        self, cache: Cache, rows: list[list[int]], tokens_BL: Tensor, prefix: Prefix
+    ) -> Tensor:
+        """`rows` are those of each text; all texts begin with all of `prefix`."""
+        (texts, length), known = tokens_BL.shape, len(prefix.tokens)
+        column = cache.used - length
+        index = torch.tensor([row for same in rows for row in same], device=self.device)
+        copies = torch.tensor([len(same) for same in rows], device=self.device)
         group = self.config.heads // self.config.kv_heads
 
         def attend(layer: int, q_BLHK: Tensor, k_BLGK: Tensor, v_BLGK: Tensor) -> Tensor:
             q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BLGK, v_BLGK))
-            keys, values = cache.keys[layer], cache.values[layer]
-            keys[:, :, column : cache.used].index_copy_(0, index, k.to(cache.dtype))
-            values[:, :, column : cache.used].index_copy_(0, index, v.to(cache.dtype))
+            k, v = prefix.before(layer, k, v)
+            for kept, new in ((cache.keys[layer], k), (cache.values[layer], v)):
+                new = new.to(cache.dtype)
+                if len(index) > texts:
+                    new = new.repeat_interleave(copies, dim=0)
+                kept[:, :, column : cache.used].index_copy_(0, index, new)
             if group > 1:
                 k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0).transpose(
-                1, 2
-            )
+            return attend_to_the_past(q, k, v).transpose(1, 2)
 
-        positions_1L = torch.arange(length, device=self.device).unsqueeze(0)
-        return self._forward(tokens_BL, positions_1L, attend)
+        positions_1L = torch.arange(known, length, device=self.device).unsqueeze(0)
+        return self._forward(tokens_BL[:, known:], positions_1L, attend)
 
     def _forward(self, tokens_BL: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Logits (B, V) after the last token. `positions` are (B or 1, L)."""

@@ -26,7 +26,7 @@ ROWS = 32  # prompts in one batch
 
 
 class Generates(Protocol):
-    """A model made ready: `Engine` or `RecurrentEngine`, each with a cache of its own kind.
+    """A model made ready: `Engine`, `ConversationEngine` or `RecurrentEngine`, each with its cache.
 
     `context` is how many tokens a text may have before its window slides.
     """
@@ -36,6 +36,9 @@ class Generates(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def precision(self) -> str: ...
 
     def new_cache(self, rows: int, columns: int) -> Any: ...
 

@@ -10,7 +10,7 @@ import torch
 
 from xunlian.console import progress
 from xunlian.decoding.engine import Engine
-from xunlian.decoding.generate import generate_texts
+from xunlian.decoding.generate import Generates, generate_texts
 from xunlian.decoding.precision import decide_precision
 from xunlian.decoding.recurrent_engine import RecurrentEngine
 from xunlian.decoding.translator import Translator, prepare_translator
@@ -47,7 +47,7 @@ class LoadedModel:
     """
 
     loaded: Loaded
-    engine: Engine | RecurrentEngine
+    engine: Generates
 
     def generate(
         self,

@@ -5,8 +5,9 @@ are left out, and the one with the largest 3 P(sensible) + P(specific) + P(inter
 The model judges as it was trained to (tokenizer/ratings.py): it reads the conversation with the
 answer and then the attribute's token, and P is that of the rating 1 against 0.
 
-Notable idea: the candidates are read once, all in one batch. An attribute then costs one step,
-which is taken back before the next attribute's, in the same column of the cache.
+Notable idea: the candidates are read once, all in one batch, and in a conversation
+(conversation.py) without what was said before them. An attribute then costs one step, which is
+taken back before the next attribute's, in the same column of the cache.
 
 Shapes: B candidates, V vocabulary.
 """
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 import torch
 
 from xunlian.decoding.chat import reply_texts
-from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import ROWS
 from xunlian.decoding.model import LoadedModel
 from xunlian.decoding.sampling import FROZEN
 from xunlian.errors import InputError
+from xunlian.models.recurrent import RecurrentModel
 from xunlian.recipe.settings import Decoding
 from xunlian.tokenizer.chat import Chat
 from xunlian.tokenizer.ratings import require_ratings
@@ -62,7 +63,7 @@ def check_rerank(
         )
     if min_safe is not None and not 0 <= min_safe <= 1:
         raise InputError(f"--min-safe {min_safe:g}: a probability is from 0 to 1.")
-    if not isinstance(model.engine, Engine):
+    if isinstance(model.loaded.model, RecurrentModel):
         raise InputError("Only a transformer chooses among its answers. Leave out --rerank.")
     if count < 1:
         raise InputError(f"--rerank {count}: write how many answers to sample, such as 16.")
@@ -111,7 +112,6 @@ def rate(
     """
     attributes, (no, yes) = require_ratings(chat, str(model.loaded.folder))
     engine = model.engine
-    assert isinstance(engine, Engine)
     found: list[dict[str, float]] = []
     for start in range(0, len(answers), ROWS):
         texts = [
