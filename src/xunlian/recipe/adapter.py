@@ -29,8 +29,7 @@ class Adapter(Table):
         None,
         description="Keep the matrices of the blocks in few bits: nf4 in 4 (QLoRA, arXiv "
         '2305.14314; needs pip install "xunlian[quantized]"), int8 in 8, scaled by rows (as in '
-        "arXiv 2208.07339). Takes less memory and more time. Default: in the type of the "
-        "computation.",
+        "arXiv 2208.07339). Saves memory, not time. Default: in the type of the computation.",
     )
     targets: tuple[str, ...] = Field(
         (ALL_LINEAR,),
