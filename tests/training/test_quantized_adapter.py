@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from brief import train, validation_lines
+from brief import train, training_lines, validation_lines
 from conftest import SAMPLES, TINY, xunlian_command
 from safetensors.torch import load_file
 
@@ -100,6 +100,30 @@ def test_the_terminal_and_the_facts_say_so(quantized):
     facts = json.loads((run.path / "run.json").read_text())
     assert any(f"the blocks' matrices in {kind}" in note for note in facts["notes"])
     assert f'frozen = "{kind}"' in (run.path / "recipe.toml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_compiled_and_eager_learn_alike_and_all_blocks_share_one_code(
+    kind, backwards_corpus, tiny_run, tmp_path
+):
+    if kind == "nf4":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    losses = []
+    for compiled in ("on", "off"):
+        run = train(
+            backwards_corpus, tmp_path / compiled, f"model.init_from={tiny_run}", *SETTINGS,
+            f"adapter.frozen={kind}", f"training.compile={compiled}", "training.budget=4 steps",
+        )  # fmt: skip
+        assert f'compile = "{compiled}"' in (run.path / "recipe.toml").read_text()
+        losses.append([line["loss"] for line in training_lines(run)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert not counters["graph_break"]
+    assert counters["stats"]["unique_graphs"] == 2  # a block, and the loss
 
 
 def refusal(corpus, out, *settings):
