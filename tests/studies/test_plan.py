@@ -194,3 +194,18 @@ def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base(monkeypatch
     assert adapted["flops"] < 0.75 * full["flops"]
     assert adapted["memory"]["weights"] < 0.6 * full["memory"]["weights"]
     assert adapted["memory"]["optimizer state"] < 0.1 * full["memory"]["optimizer state"]
+
+
+def test_a_plan_knows_frozen_matrices_in_few_bits(monkeypatch):
+    monkeypatch.setattr(plan, "shape_from_folder", lambda recipe: recipe)
+    weights = {}
+    for frozen in (None, "int8", "nf4"):
+        recipe = xunlian.Recipe.model_validate(
+            {
+                "model": {"size": "8b", "init_from": "base"},
+                "training": {"budget": "10M tokens"},
+                "adapter": {"frozen": frozen},
+            }
+        )
+        weights[frozen] = plan_for_card(recipe, "h100", 32_000, 10**6)["memory"]["weights"]
+    assert weights["nf4"] < 0.6 * weights["int8"] < 0.36 * weights[None]

@@ -20,7 +20,7 @@ from xunlian.files import atomic_write, read_json, write_json
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model
 from xunlian.interop.names import Entry, entries
-from xunlian.models.adapter import adapted_layers, add_adapters
+from xunlian.models.adapter import adapted_layers, add_adapters, quantize_blocks
 from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 from xunlian.recipe.adapter import ALL_LINEAR, Adapter
@@ -36,6 +36,8 @@ def is_adapter(folder: Path) -> bool:
 
 def adapt(model: Model, settings: Adapter, seed: int) -> None:
     """Put adapters into the matrices that `settings` name; they change nothing yet.
+
+    With `settings.frozen` the matrices of all blocks are quantized first.
 
     Raises:
         InputError: the network has no such matrix, or is of a kind that PEFT does not know.
@@ -54,6 +56,8 @@ def adapt(model: Model, settings: Adapter, seed: int) -> None:
                 f"{did_you_mean(name, [*known, ALL_LINEAR])} It has {', '.join(known)}; or say "
                 f"{ALL_LINEAR}."
             )
+    if settings.frozen:
+        quantize_blocks(model.blocks, settings.frozen)
     add_adapters(
         model,
         [_layers(entry) for entry in _targeted(config, settings.targets)],

@@ -132,16 +132,24 @@ def read_start_id(folder: Path) -> int | None:
 
 
 @torch.no_grad()
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, *, context: int | None = None, dropout: float = 0.0) -> Model:
     """The model of a folder written here or by Transformers, in fp32, ready for evaluation.
+
+    Args:
+        folder: the model folder.
+        context: tokens that the model shall read, where positions are not learned; by default as
+            many as config.json says.
+        dropout: rate while it is trained on.
 
     Raises:
         InputError: a file is missing, damaged or does not fit config.json, or the weights are
             pickled.
     """
     config = read_config(folder)
+    if context is not None:
+        config = replace(config, context=context)
     with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
-        model = build(config)
+        model = build(config, dropout)
     weights = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     with _open_tensors(folder) as tensors:

@@ -19,9 +19,11 @@ from xunlian.machine.recurrent_memory import (
 from xunlian.recipe.adapter import Adapter
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import Model
-from xunlian.recipe.size import Shape, count_parameters, value_tables
+from xunlian.recipe.size import Shape, count_parameters, matmul_parameters, value_tables
 
 QUERY_BLOCK = 128  # as in models/attention.py
+# Of a weight in few bits, with its share of the scales, as in models/quantized.py.
+FROZEN_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 # What the C library and the kernels' scratch space take beside the tensors.
 WORKSPACE = 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
@@ -108,8 +110,13 @@ def predict_training_memory(
         kept = activations + micro_tokens * blocks * outputs * real
         learning = _adapter_parameters(shape, adapter.rank, gpt2)
         learning_matrices = learning if optimizer == "muon" else 0
-        parts = _parts(learning, learning_matrices, kept, learning * (4 + real), loss)
-        return {**parts, "weights": parts["weights"] + parameters * real}
+        frozen, cast = parameters * real, learning * (4 + real)
+        if adapter.frozen:
+            matrices = matmul_parameters(model, shape, vocab_size) - vocab_size * width
+            frozen += round(matrices * (FROZEN_BYTES[adapter.frozen] - real))
+            cast += width * max(shape.mlp_width, inner) * real  # the one that is restored
+        parts = _parts(learning, learning_matrices, kept, cast, loss)
+        return {**parts, "weights": parts["weights"] + frozen}
     return _parts(parameters, matrices, activations, cast_weights + joined_weights, loss)
 
 

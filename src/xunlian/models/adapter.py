@@ -1,16 +1,31 @@
-"""Adapters in a network: put in, trained alone, merged into the weights.
+"""Adapters in a network: put in beside frozen matrices, trained alone, merged into the weights.
 
 Shapes: I inputs, R rank.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from xunlian.models.layers import Linear
 from xunlian.models.low_rank import LowRank
+from xunlian.models.quantized import Kind, Quantized
+
+
+@torch.no_grad()
+def quantize_blocks(blocks: Iterable[nn.Module], kind: Kind) -> None:
+    """Keep the matrices of all linear layers of `blocks` in few bits alone, one after the other.
+
+    Raises:
+        ImportError: nf4 without bitsandbytes.
+    """
+    for block in blocks:
+        for layer in block.modules():
+            if isinstance(layer, Linear):
+                layer.quantized = Quantized(layer.weight, kind)
+                layer.weight = None  # type: ignore[assignment]
 
 
 def add_adapters(
@@ -36,7 +51,7 @@ def add_adapters(
         for layer in layers:
             assert isinstance(layer, Linear)
             layer.adapter = LowRank(
-                layer.weight, down, scale=scale, dropout=dropout, with_lengths=with_lengths
+                layer.matrix(), down, scale=scale, dropout=dropout, with_lengths=with_lengths
             )
 
 
@@ -45,7 +60,7 @@ def freeze_base(model: nn.Module, dtype: torch.dtype) -> None:
     for name, parameter in model.named_parameters():
         if ".adapter." not in name:
             parameter.requires_grad_(False)
-            if parameter.ndim == 2:
+            if parameter.ndim == 2 and parameter.is_floating_point():
                 parameter.data = parameter.data.to(dtype)
     model.get_submodule("embedding").register_forward_hook(_with_gradient)
 

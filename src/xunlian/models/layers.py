@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xunlian.models.low_rank import LowRank
+from xunlian.models.quantized import Quantized
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -29,6 +30,7 @@ class Linear(nn.Linear):
     """`nn.Linear` whose weights follow the type of the input. (..., in) -> (..., out)
 
     `product` may be replaced by another form of itself (fp8.py); an `adapter` takes its place.
+    Where a layer is `quantized`, `weight` is None.
     """
 
     product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = staticmethod(linear)
@@ -36,10 +38,22 @@ class Linear(nn.Linear):
     def __init__(self, inputs: int, outputs: int, bias: bool = True):
         super().__init__(inputs, outputs, bias=bias)
         self.adapter: LowRank | None = None
+        self.quantized: Quantized | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the matrix does not learn."""
+        return self.quantized is not None or not self.weight.requires_grad
+
+    def matrix(self) -> Tensor:
+        """What the input is multiplied with, in fp32, without an adapter. (out, in)"""
+        return self.weight if self.quantized is None else self.quantized.restored(torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.adapter is not None:
-            return self.adapter(x, self.weight, self.bias)
+            return self.adapter(x, self.quantized or self.weight, self.bias)
+        if self.quantized is not None:
+            return self.quantized.product(x, self.bias)
         return self.product(x, self.weight, self.bias)
 
 
@@ -51,8 +65,7 @@ def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> tu
     instead of slow reductions over all positions. Frozen weights are cast already and want no
     gradients: they are taken as they are, so that there is no second copy of them.
     """
-    frozen = not layers[0].weight.requires_grad
-    if frozen or any(layer.adapter is not None for layer in layers):
+    if layers[0].frozen or any(layer.adapter is not None for layer in layers):
         x = x if norm is None else norm(x)
         return tuple(layer(x) for layer in layers)
     weight = torch.cat([layer.weight for layer in layers])

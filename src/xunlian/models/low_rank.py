@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xunlian.models.quantized import Quantized
+
 
 class LowRank(nn.Module):
     """What is learned beside one frozen matrix.
@@ -46,16 +48,21 @@ class LowRank(nn.Module):
         self.magnitude = nn.Parameter(squares_O.sqrt()) if with_lengths else None
         self.register_buffer("squares_O", squares_O, persistent=False)
 
-    def forward(self, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, weight_OI: Tensor | Quantized, bias_O: Tensor | None) -> Tensor:
         """The whole layer, in the type of `x`. (..., I) -> (..., O)"""
         kind = x.dtype
         bias_O = None if bias_O is None else bias_O.to(kind)
-        plain = self.magnitude is None
-        y = F.linear(x, weight_OI.to(kind), bias_O if plain else None)
+        added = bias_O if self.magnitude is None else None
+        if isinstance(weight_OI, Quantized):
+            y = weight_OI.product(x, added)
+        else:
+            y = F.linear(x, weight_OI.to(kind), added)
         read = F.dropout(x, self.dropout) if self.training and self.dropout else x
         y = y + F.linear(F.linear(read, self.down.to(kind)), (self.up * self.scale).to(kind))
         if self.magnitude is None:
             return y
+        if isinstance(weight_OI, Quantized):
+            weight_OI = weight_OI.restored(kind)
         y = (y * (self.magnitude / self._lengths(weight_OI))).to(kind)
         return y if bias_O is None else y + bias_O
 

@@ -25,6 +25,12 @@ class Adapter(Table):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout rate on what the small matrices read."
     )
+    frozen: Literal["nf4", "int8"] | None = Field(
+        None,
+        description="Keep the matrices of the blocks in few bits: nf4 in 4 (QLoRA, arXiv "
+        '2305.14314; needs pip install "xunlian[quantized]"), int8 in 8, scaled by rows (as in '
+        "arXiv 2208.07339). Saves memory, not time. Default: in the type of the computation.",
+    )
     targets: tuple[str, ...] = Field(
         (ALL_LINEAR,),
         min_length=1,

@@ -19,7 +19,7 @@ from xunlian.interop.adapters import (
     read_adapter,
     read_adapter_config,
 )
-from xunlian.interop.huggingface import Model, build, load_model, read_config
+from xunlian.interop.huggingface import Model, load_model, read_config
 from xunlian.interop.names import entries, to_theirs
 from xunlian.models.adapter import merge_adapters
 
@@ -40,8 +40,10 @@ def write_base(folder: Path, base_fingerprint: str) -> None:
     write_json(folder / BASE_FILE, {"weights_sha256": base_fingerprint})
 
 
-def load_base(folder: Path) -> Model:
+def load_base(folder: Path, *, context: int | None = None, dropout: float = 0.0) -> Model:
     """The model that the adapter of a model folder was trained on, in fp32.
+
+    `context` and `dropout` as in `load_model`; by default it reads what the folder says.
 
     Raises:
         InputError: it is not where it was, or has other weights now.
@@ -52,26 +54,27 @@ def load_base(folder: Path) -> Model:
             f"'{folder}' is an adapter of the model '{path}', which is not there. Put it back, or "
             f"write in '{folder / CONFIG_FILE}' where it is now (base_model_name_or_path)."
         )
-    base = load_model(path)
+    config = read_config(folder)
+    base = load_model(path, context=context or config.context, dropout=dropout)
     known = read_json(folder / BASE_FILE)
     if not isinstance(known, dict) or known.get("weights_sha256") != fingerprint(base):
         raise InputError(
             f"'{folder}' is an adapter of other weights than those now in '{path}'. Write in "
             f"'{folder / CONFIG_FILE}' where its base is (base_model_name_or_path)."
         )
-    model = build(read_config(folder))  # whose context may be another
-    model.load_state_dict(base.state_dict())
-    return model
+    return base
 
 
-def load_merged(folder: Path) -> Model:
+def load_merged(folder: Path, *, context: int | None = None, dropout: float = 0.0) -> Model:
     """Base and adapter of a model folder as one model, in fp32, ready for evaluation.
+
+    `context` and `dropout` as in `load_base`.
 
     Raises:
         InputError: as `load_base`, or the adapter's files are damaged.
     """
     settings, _ = read_adapter_config(folder)
-    model = load_base(folder)
+    model = load_base(folder, context=context, dropout=dropout)
     adapt(model, settings, seed=0)
     read_adapter(folder, model)
     merge_adapters(model)

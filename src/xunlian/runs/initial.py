@@ -59,9 +59,11 @@ class Initial:
         Raises:
             InputError: the weights are missing, damaged, or do not fit the folder's config.json.
         """
-        weights = load_weights(self.folder).state_dict()
+        model = load_weights(self.folder, context=self.config.context, dropout=dropout)
+        if self.wanted <= self.known and model.config.vocab_size == self.config.vocab_size:
+            return model.train()
         with_room = add_tokens(
-            weights,
+            model.state_dict(),
             known=self.known,
             wanted=self.wanted,
             size=self.config.vocab_size,

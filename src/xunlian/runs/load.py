@@ -92,14 +92,15 @@ def load_folder(path: Path | str) -> Path:
     )
 
 
-def load_weights(folder: Path) -> Model:
+def load_weights(folder: Path, *, context: int | None = None, dropout: float = 0.0) -> Model:
     """The model of a model folder in fp32, ready for evaluation; an adapter is merged into its
-    base.
+    base. `context` and `dropout` as in `load_model`.
 
     Raises:
         InputError: something in it is missing, damaged or does not fit.
     """
-    return load_merged(folder) if is_adapter(folder) else load_model(folder)
+    load = load_merged if is_adapter(folder) else load_model
+    return load(folder, context=context, dropout=dropout)
 
 
 def load_run(path: Path | str) -> Loaded:

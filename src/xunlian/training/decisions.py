@@ -20,6 +20,7 @@ from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import MULTIPLE
 from xunlian.models.losses import chunk_logits
+from xunlian.models.quantized import Quantized
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
 from xunlian.recipe.settings import Recipe, Training
@@ -106,6 +107,29 @@ def check_fp8(recipe: Recipe, device: torch.device) -> None:
             f"{torch.cuda.get_device_name(device)} has no products in 8 bits: Ada and Hopper GPUs "
             f"and later ones do. {instead}"
         )
+
+
+def check_frozen(recipe: Recipe, device: torch.device) -> None:
+    """Raises InputError: the library for matrices in 4 bits is missing, or does not work here."""
+    if not recipe.adapter or recipe.adapter.frozen != "nf4":
+        return
+    instead = "Or take adapter.frozen=int8, which needs nothing."
+    try:
+        Quantized(torch.ones(2, 64), "nf4").to(device).restored(torch.bfloat16)
+    except ImportError as error:
+        raise InputError(
+            f"adapter.frozen=nf4 needs bitsandbytes, which cannot be imported ({_line(error)}). "
+            f'Get it: pip install "xunlian[quantized]". {instead}'
+        ) from error
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"adapter.frozen=nf4: bitsandbytes does not work on {device} ({_line(error)}). See "
+            f"`python -m bitsandbytes`. {instead}"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "")[:200].strip()
 
 
 def apply_tuned(
@@ -241,8 +265,7 @@ def try_compile(stepper: Stepper, rows: Rows) -> tuple[bool, float, str]:
         stepper.uncompile()
         torch._dynamo.reset()
         stepper.optimizers.clear_gradients()
-        first_line = str(error).strip().splitlines()[0][:200]
-        return False, time.perf_counter() - begun, f"torch.compile failed ({first_line})"
+        return False, time.perf_counter() - begun, f"torch.compile failed ({_line(error)})"
     return True, time.perf_counter() - begun, ""
 
 

@@ -128,10 +128,13 @@ def resume(
     objective = objective_of(recipe, corpus)
     if needs_reference(recipe):
         read_reference(out, compared_rows(objective))
-    model = build(read_config(run.model_folder), recipe.model.dropout or 0.0)
+    dropout = recipe.model.dropout or 0.0
     if recipe.adapter:
-        model.load_state_dict(load_base(run.model_folder).state_dict())
+        decisions.check_frozen(recipe, group.device)
+        model = load_base(run.model_folder, dropout=dropout)
         add_adapter(model, recipe)
+    else:
+        model = build(read_config(run.model_folder), dropout)
     load_trained(model, weights)
     stepper = build_stepper(recipe, model, group)
     if stepper.teacher and stepper.teacher.fingerprint != facts.get("teacher"):

@@ -78,6 +78,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     """
     machine = read_machine()
     _check_task(recipe, corpus)
+    decisions.check_frozen(recipe, group.device)
     recipe, initial = start_from(recipe, corpus)
     teaching = [check_teacher(recipe, corpus)] if recipe.distill else []
     vocab_size = initial.config.vocab_size if initial else corpus.vocab_size
@@ -248,9 +249,10 @@ def add_adapter(model: Model, recipe: Recipe) -> str:
     freeze_base(model, _compute_type(recipe))
     learning = sum(tensor.numel() for tensor in trained_weights(model).values())
     name = "LoRA" if recipe.adapter.kind == "lora" else "DoRA"
+    frozen = f", the blocks' matrices in {recipe.adapter.frozen}" if recipe.adapter.frozen else ""
     return (
         f"{name} of rank {recipe.adapter.rank}: {learning:,} parameters learn beside {everything:,}"
-        f" frozen ones ({learning / everything:.1%})."
+        f" frozen ones ({learning / everything:.1%}){frozen}."
     )
 
 
