@@ -22,6 +22,11 @@ MODELS = {
     ),
     "marian": ("marian", {}, False),
     "marian as published": ("marian", {"activation_function": "swish"}, True),
+    "m2m_100": ("m2m_100", {}, False),
+    "m2m_100, another padding": ("m2m_100", {"pad_token_id": 2, "scale_embedding": False}, False),
+    "bart": ("bart", {"activation_function": "gelu", "scale_embedding": False}, False),
+    "bart with a bias": ("bart", {}, True),
+    "mbart": ("mbart", {}, False),
 }
 
 
@@ -52,7 +57,7 @@ def test_we_give_transformers_logits_and_write_a_folder_that_gives_them_too(name
     theirs = made(name, tmp_path / "theirs")
     model = load_model(tmp_path / "theirs")
     agree(model, theirs)
-    write_config(tmp_path / "ours", model.config, end_id=1, start_id=0)
+    write_config(tmp_path / "ours", model.config, end_id=1, start_id=1, pad_id=0)
     # Without weights, too: a training that is interrupted early has none yet.
     assert read_config(tmp_path / "ours") == model.config
     write_weights(tmp_path / "ours" / "model.safetensors", model)
@@ -72,7 +77,8 @@ def test_beam_search_finds_what_transformers_finds(name, beam, tmp_path):
     theirs, engine = made(name, tmp_path), PairEngine(load_model(tmp_path), "fp32")
     source, _ = some_pairs()
     source[:, -1] = 1
-    found = beam_search(engine, source.tolist(), [12] * 3, start_id=0, end_ids=[1], beam=beam)
+    start = theirs.config.decoder_start_token_id
+    found = beam_search(engine, source.tolist(), [12] * 3, start_id=start, end_ids=[1], beam=beam)
     expected = theirs.generate(
         source, num_beams=beam, max_new_tokens=12, do_sample=False, forced_eos_token_id=None
     )

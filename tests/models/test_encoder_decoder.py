@@ -6,13 +6,10 @@ import torch
 from made_columns import END, START, Column
 
 from xunlian.data.pairs import NO_TARGET, PairRows
-from xunlian.models.encoder_decoder import (
-    EncoderDecoder,
-    EncoderDecoderConfig,
-    initialize,
-    places,
-)
+from xunlian.models.encoder_decoder import EncoderDecoder, initialize
 from xunlian.models.losses import IGNORED, cross_entropy
+from xunlian.models.pair_config import EncoderDecoderConfig
+from xunlian.models.positions import places
 
 VOCAB, CONTEXT = 61, 40
 

@@ -12,6 +12,7 @@ from xunlian.recipe.preference import BETA, Preference
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Model, Recipe, Training
 from xunlian.recipe.size import (
+    IMPORTED_PAIRS,
     Shape,
     count_parameters,
     derive_any_shape,
@@ -192,7 +193,7 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
     if model.family != "transformer":
         return model
     known = (
-        ("pegasus", "marian")
+        ("pegasus", "marian", *(IMPORTED_PAIRS if model.init_from else ()))
         if pairs
         else ("qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun")
     )
