@@ -33,8 +33,7 @@ def make_tokenizer(
         InputError: a damaged tokenizer, an unknown kind, a size that does not fit, or languages
             that the model of a given tokenizer does not have.
     """
-    if settings.kind not in KINDS and (is_hub_name(settings.kind) or Path(settings.kind).exists()):
-        place = local_folder(settings.kind, weights=False)
+    if place := given_place(settings):
         given = load_tokenizer(place)
         if settings.vocab_size not in (None, given.vocab_size):
             raise InputError(
@@ -54,3 +53,10 @@ def make_tokenizer(
         bar.add_task("tokenizer", total=None)
         shrink = settings.vocab_size is None
         return train_tokenizer(iter(sample()), settings.kind, size, shrink, pairs is not None)
+
+
+def given_place(settings: TokenizerSettings) -> Path | None:
+    """Where the tokenizer lies that `settings` give; None: it is to be learned."""
+    if settings.kind not in KINDS and (is_hub_name(settings.kind) or Path(settings.kind).exists()):
+        return local_folder(settings.kind, weights=False)
+    return None

@@ -89,9 +89,7 @@ class Agreement:
 
 def sample_tokens(run: Path | str, loaded: Loaded) -> list[list[int]]:
     """Texts to compare on; sources of an encoder-decoder have around them what it wants."""
-    frame = Frame((), ())
-    if loaded.start_id is not None:
-        frame = loaded.frames.source if loaded.frames else Frame((), (loaded.tokenizer.end_id,))
+    frame = loaded.frames.source if loaded.frames else Frame((), ())
     most = min(_MOST_TOKENS, loaded.model.config.context) - frame.size
     found = list(islice(_validation(run, loaded), _MOST_TEXTS))
     found = found or [loaded.tokenizer.encode(text) for text in _TEXTS]

@@ -9,7 +9,8 @@ A tokenizer.json says it in its template: what stands around one text is around 
 template of two texts marks what stands around the second with the type 1, and it is as much, that
 is around a target; in other people's files it is not, and a target looks as a source does.
 
-What the decoder reads first is the last token of its target's frame, as fairseq has it.
+What the decoder reads first, where a model's files do not say it, is the last token of its target's
+frame, as fairseq has it.
 """
 
 import re
@@ -82,17 +83,19 @@ def with_frames(tokenizer: Tokenizer, source: Frame, target: Frame) -> Tokenizer
     Transformers then makes of a text the ids of a source.
     """
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    ids = sorted({*source.before, *source.after, *target.before, *target.after})
+    names = [backend.id_to_token(i) for i in ids]
+    backend.add_special_tokens(names)  # so that none of them is part of a decoded text
 
     def template(frame: Frame, text: str, type_: int) -> list[str]:
         before, after = ([backend.id_to_token(i) for i in ids] for ids in frame)
         return [f"{piece}:{type_}" for piece in (*before, text, *after)]
 
     single = template(source, "$A", 0)
-    ids = {*source.before, *source.after, *target.before, *target.after}
     backend.post_processor = processors.TemplateProcessing(
         single=single,
         pair=[*single, *template(target, "$B", 1)],
-        special_tokens=[(backend.id_to_token(i), i) for i in sorted(ids)],
+        special_tokens=list(zip(names, ids, strict=True)),
     )
     pad = None if tokenizer.pad_id is None else backend.id_to_token(tokenizer.pad_id)
     return wrap(backend, tokenizer.end_token, pad, tokenizer.names, tokenizer.chat_template)
@@ -108,13 +111,26 @@ def for_pairs(tokenizer: Tokenizer, path: Path, languages: Languages) -> Tokeniz
     Raises:
         InputError: the model tells languages apart, and one is missing or none of its own.
     """
-    folder = path if path.is_dir() else path.parent
-    folder = folder / "model" if (folder / "recipe.toml").is_file() else folder
+    folder = _folder_of(path)
     if not is_framed(tokenizer, folder):
         return with_end_template(tokenizer)
     how = "corpus.source_language=... and corpus.target_language=..."
     frames = model_frames(tokenizer, folder, languages, how)
     return with_frames(tokenizer, frames.source, frames.target)
+
+
+def start_of_targets(tokenizer: Tokenizer, path: Path | None) -> int:
+    """What a decoder reads before the targets of a corpus whose tokenizer is `tokenizer`.
+
+    `path` is where it was given, as in `for_pairs`; None: it was learned.
+    """
+    last = read_frames(tokenizer)[1].after[-1]
+    if last != tokenizer.end_id:
+        return last  # a language
+    if path is not None and is_framed(tokenizer, folder := _folder_of(path)):
+        start_id = read_start_id(folder)
+        return tokenizer.end_id if start_id is None else start_id
+    return tokenizer.end_id if tokenizer.pad_id is None else tokenizer.pad_id
 
 
 def is_framed(tokenizer: Tokenizer, folder: Path) -> bool:
@@ -183,9 +199,15 @@ def _of_frame(frame: Frame, known: dict[str, int]) -> int:
 
 def languages_of(tokenizer: Tokenizer) -> dict[str, int]:
     """The special tokens that name a language: its code -> the token."""
+    added = tokenizer.backend.get_added_tokens_decoder().values()
+    names = [token.content for token in added if token.special]
+    # Transformers 5 lists those of mBART-50 here only.
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        names += map(str, tokenizer.names.get(key, ()))
     found = {}
-    for token, added in tokenizer.backend.get_added_tokens_decoder().items():
-        if added.special and (match := _LANGUAGE.fullmatch(added.content)):
+    for name in names:
+        token = tokenizer.backend.token_to_id(name)
+        if token is not None and (match := _LANGUAGE.fullmatch(name)):
             found[match[1] or match[2]] = token
     return found
 
@@ -200,6 +222,11 @@ def read_forced_id(folder: Path) -> int | None:
     """The token that every target must begin with, if the folder's files name one."""
     found = _field(folder, "forced_bos_token_id")
     return found if isinstance(found, int) else None
+
+
+def _folder_of(path: Path) -> Path:
+    folder = path if path.is_dir() else path.parent
+    return folder / "model" if (folder / "recipe.toml").is_file() else folder
 
 
 def _find(code: str, known: dict[str, int], folder: Path) -> int:

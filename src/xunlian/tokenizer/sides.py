@@ -16,7 +16,7 @@ import tokenizers
 
 from xunlian.errors import InputError
 from xunlian.tokenizer.fingerprint import TARGET, joint_fingerprint
-from xunlian.tokenizer.framing import Frame, names_both_sides, read_frames
+from xunlian.tokenizer.framing import Frame, read_frames
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer, with_end_template, wrap
 
 
@@ -50,13 +50,6 @@ class Sides(NamedTuple):
         if column not in ("source", "target"):
             return Frame((), (self.source.end_id,))
         return read_frames(self.of(column))[column == "target"]
-
-    @property
-    def start_id(self) -> int:
-        """What the decoder of a network that learns such pairs reads first, and pads with."""
-        if names_both_sides(self.source):
-            return self.frame("target").after[-1]
-        return self.source.end_id if self.source.pad_id is None else self.source.pad_id
 
     def save(self, folder: Path) -> None:
         """Write the files above into `folder`, which exists."""

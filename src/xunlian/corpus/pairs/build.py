@@ -29,7 +29,7 @@ from xunlian.corpus.pairs.survey import PairSurvey, find_reading, kept_pairs, si
 from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.reading.tmx import Languages
 from xunlian.corpus.sample import Sampler, texts
-from xunlian.corpus.vocabulary import make_tokenizer
+from xunlian.corpus.vocabulary import given_place, make_tokenizer
 from xunlian.errors import InputError
 from xunlian.files import atomic_folder, write_json
 from xunlian.recipe.settings import Recipe
@@ -38,6 +38,7 @@ from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
 from xunlian.tokenizer.fingerprint import TARGET
+from xunlian.tokenizer.framing import start_of_targets
 from xunlian.tokenizer.sides import Sides, load_sides, side_by_side
 from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.train import KINDS
@@ -139,7 +140,7 @@ def build_pair_corpus(
                     "vocab_size": tokenizers.vocab_size,
                     "end_id": tokenizers.source.end_id,
                     "pad_id": _pad_id(tokenizers.source),
-                    "start_id": tokenizers.start_id,
+                    "start_id": start_of_targets(tokenizers.source, given_place(recipe.tokenizer)),
                     "fingerprint": tokenizers.fingerprint,
                 },
                 "fertility": overall(splits) | fertility(*measured),
