@@ -65,10 +65,11 @@ def save_language_folder(folder, name):
         eos_token_id=2,
         decoder_start_token_id=start,
         forced_eos_token_id=None,
-        forced_bos_token_id=0 if name == "bart" else None,
     )
     torch.manual_seed(1)
     model = transformers.AutoModelForSeq2SeqLM.from_config(config).eval()
+    if name == "bart":
+        model.generation_config.forced_bos_token_id = 0
     model.save_pretrained(folder, max_shard_size="100KB")
     tokenizer.save_pretrained(folder)
     return model

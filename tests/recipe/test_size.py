@@ -64,9 +64,16 @@ def test_value_embeddings_count_in_the_size(size, vocab_size):
     assert count_parameters(model, shape, vocab_size) == pytest.approx(parse_size(size), rel=0.15)
 
 
-def test_speedrun_is_not_for_pairs():
-    recipe = Recipe(task="translation", model=Model(architecture="speedrun", depth=2))
-    with pytest.raises(InputError, match="speedrun is not for pairs; choose pegasus or marian"):
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("speedrun", "speedrun is not for pairs; choose pegasus or marian"),
+        ("bart", "bart is not made anew: start from .* model.init_from, or choose pegasus"),
+    ],
+)
+def test_what_is_not_for_new_networks_of_pairs_is_refused(architecture, message):
+    recipe = Recipe(task="translation", model=Model(architecture=architecture, depth=2))
+    with pytest.raises(InputError, match=message):
         resolve(recipe, vocab_size=500, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
 
 

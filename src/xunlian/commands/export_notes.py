@@ -138,7 +138,7 @@ def note(
     It stops at a text (a target) of `length` tokens, its first one included. `frames` are those of
     an encoder-decoder, `names` those of all tokens.
     """
-    around = {}
+    around: dict[str, object] = {}
     if frames:
 
         def shown(ids: tuple[int, ...]) -> list[int] | list[str]:

@@ -181,7 +181,7 @@ def constants(config: Config) -> dict[str, Tensor]:
     """Tensors that a folder of this architecture must hold, the same whatever was learned."""
     if not isinstance(config, EncoderDecoderConfig):
         return {}
-    found = {}
+    found: dict[str, Tensor] = {}
     if config.architecture != "m2m_100" and not config.head_bias:
         found[HEAD_BIAS] = torch.zeros(1, config.vocab_size)
     if config.architecture == "pegasus":

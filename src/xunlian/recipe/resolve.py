@@ -192,8 +192,15 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
         raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
     if model.family != "transformer":
         return model
+    if pairs and model.architecture in IMPORTED_PAIRS:
+        if model.init_from:
+            return model
+        raise InputError(
+            f"model.architecture = {model.architecture} is not made anew: start from such a model "
+            "with model.init_from, or choose pegasus or marian."
+        )
     known = (
-        ("pegasus", "marian", *(IMPORTED_PAIRS if model.init_from else ()))
+        ("pegasus", "marian")
         if pairs
         else ("qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun")
     )
