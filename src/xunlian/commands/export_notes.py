@@ -69,14 +69,15 @@ caches = {{
     port.name: np.zeros((1, port.shape[1], 0, port.shape[3]), np.float32)
     for port in decoder.get_inputs() if ".decoder." in port.name
 }}
-ids = {start}
+ids = new = {start}
 while len(ids) < {length}:
-    inputs = {{"input_ids": np.array([ids[-1:]]), "encoder_attention_mask": mask}}
+    inputs = {{"input_ids": np.array([new]), "encoder_attention_mask": mask}}
     logits, *present = decoder.run(None, inputs | memory | caches)
     caches = dict(zip(map(past, decoder.get_outputs()[1:]), present))
-    ids.append(int(logits[0, -1].argmax()))
-    if ids[-1] in {ends}:
+    new = [int(logits[0, -1].argmax())]
+    if new[0] in {ends}:
         break
+    ids = ids + new
 print(target_tokenizer.decode(ids))
 ```
 """
