@@ -37,7 +37,7 @@ def language_tokenizer(name, source=None, target=None):
 def bart_tokenizer():
     import transformers
 
-    pieces = [*SPECIAL, "<mask>", "Ġ", *string.ascii_letters]
+    pieces = [*SPECIAL, "Ġ", *string.ascii_letters, "<mask>"]
     return transformers.BartTokenizer(vocab={p: i for i, p in enumerate(pieces)}, merges=[])
 
 
@@ -49,7 +49,7 @@ def save_language_folder(folder, name):
     tokenizer = bart_tokenizer() if name == "bart" else language_tokenizer(name)
     config = transformers.AutoConfig.for_model(
         kind,
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) - (name == "bart"),  # of <mask> some BARTs have no row
         d_model=48,
         encoder_layers=1,
         decoder_layers=2,

@@ -199,8 +199,8 @@ def test_the_program_beside_a_translator_of_many_languages_writes_the_one_that_w
         xunlian.export(tmp_path / "nllb", to, tmp_path / "out", type="float32")
     xunlian.export(tmp_path / "nllb", to, tmp_path / "out", type="float32", **languages)
     ours = xunlian.translate(tmp_path / "nllb", "The", beam=beam, precision="fp32", **languages)
-    # The model does not end: we stop it at a length that depends on the source.
-    assert len(ours) >= 20 and run_note(tmp_path / "out", monkeypatch).startswith(ours)
+    # Where the model does not end, we stop it at a length that depends on the source.
+    assert len(ours) >= 5 and run_note(tmp_path / "out", monkeypatch).startswith(ours)
 
 
 def test_a_failed_check_leaves_nothing_behind(tmp_path, capsys, monkeypatch, decoder):

@@ -89,6 +89,12 @@ def test_beam_search_finds_what_transformers_finds(name, beam, tmp_path):
         assert hypotheses[0].tokens == ids[: ids.index(1) if 1 in ids else None]
 
 
+def test_tensors_of_the_inner_model_alone_are_found(tmp_path):
+    theirs = made("bart", tmp_path / "whole")
+    theirs.model.save_pretrained(tmp_path / "inner")
+    agree(load_model(tmp_path / "inner"), theirs)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 3.0])
 @torch.no_grad()
 def test_a_forced_token_counts_as_a_new_one_of_a_target(penalty, tmp_path):

@@ -181,10 +181,11 @@ class _Tensors:
 
     def __init__(self, files: dict[Path, "safe_open"]):
         found = [(name, file) for file, opened in files.items() for name in list(opened.keys())]
-        # Some GPT-2 folders name the inner model's tensors without "transformer.".
-        bare = any(name == "wte.weight" for name, _ in found)
+        bare = {"wte.weight": "transformer.", "shared.weight": "model."}
+        # Some folders of GPT-2 and BART name the inner model's tensors without its own name.
+        inner = next((bare[name] for name, _ in found if name in bare), "")
         self._places = {
-            f"transformer.{name}" if bare and name != "lm_head.weight" else name: (file, name)
+            name if name in ("lm_head.weight", HEAD_BIAS) else f"{inner}{name}": (file, name)
             for name, file in found
         }
         self._files = files

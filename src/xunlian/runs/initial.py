@@ -39,7 +39,7 @@ class Initial:
         folder: the model folder.
         config: of the network that is trained: the folder's, with room for the corpus's tokens and
             for the recipe's context.
-        known: tokens that the folder's tokenizer has.
+        known: tokens that the folder's tokenizer has, and its network a row for.
         wanted: tokens that the corpus's has.
     """
 
@@ -92,9 +92,10 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
         )
-    if recipe.adapter and corpus.vocab_size > tokenizers.vocab_size:
+    known = min(tokenizers.vocab_size, theirs.vocab_size)
+    if recipe.adapter and corpus.vocab_size > known:
         raise InputError(
-            f"The corpus '{corpus.path}' has {corpus.vocab_size - tokenizers.vocab_size} tokens "
+            f"The corpus '{corpus.path}' has {corpus.vocab_size - known} tokens "
             f"that '{source}' lacks, and an adapter leaves embeddings as they are. Leave [adapter] "
             "out to train all of it, or prepare the corpus with a template of known tokens."
         )
@@ -105,7 +106,7 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
         vocab_size=max(theirs.vocab_size, corpus.vocab_size),
         context=max(theirs.context, recipe.model.context),
     )
-    return recipe, Initial(source, folder, config, tokenizers.vocab_size, corpus.vocab_size)
+    return recipe, Initial(source, folder, config, known, corpus.vocab_size)
 
 
 def _check_start(source: str, folder: Path, tokenizer: Tokenizer, corpus: Corpus) -> None:

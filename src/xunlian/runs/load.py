@@ -120,7 +120,7 @@ def load_run(path: Path | str) -> Loaded:
     model = load_weights(folder)
     tokenizers = load_sides(folder)
     tokenizer = tokenizers.source
-    if tokenizers.vocab_size > model.config.vocab_size:
+    if tokenizers.vocab_size > model.config.vocab_size < max(t.text_size for t in tokenizers):
         raise InputError(
             f"In '{folder}', the tokenizer has {tokenizers.vocab_size} tokens but the "
             f"model only {model.config.vocab_size}. They do not belong together; copy "
