@@ -29,8 +29,6 @@ def language_tokenizer(name, source=None, target=None):
     else:
         pieces = [(piece, -float(i)) for i, piece in enumerate(PIECES)]
         made = getattr(transformers, kind)(vocab=pieces, src_lang=source, tgt_lang=target)
-        if kind == "MBartTokenizer":  # its languages are no special tokens of its vocabulary yet
-            made.add_special_tokens({"extra_special_tokens": list(made.lang_code_to_id)})
     return made
 
 
