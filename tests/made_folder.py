@@ -15,6 +15,12 @@ KINDS = {
     "gpt2": ("GPT2", {}),
 }
 PAIR_KINDS = {"pegasus": "PegasusForConditionalGeneration", "marian": "MarianMTModel"}
+FRAMED_KINDS = {
+    "m2m_100": "M2M100ForConditionalGeneration",
+    "bart": "BartForConditionalGeneration",
+    "mbart": "MBartForConditionalGeneration",
+}
+"""Those with more around their texts than an end token; targets start from that."""
 
 
 def save_tokenizer(folder, start=False, size=400):
@@ -89,13 +95,14 @@ def save_pair_folder(folder, kind, *, vocab_size=448, bias=False, **fields):
         "activation_function": "relu",
         "scale_embedding": True,
     }
-    ends = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0}
+    start = 1 if kind in FRAMED_KINDS else 0
+    ends = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": start}
     # Larger than the default, so that more than the bias of the logits matters.
     config = transformers.AutoConfig.for_model(
         kind, **shape | ends | {"init_std": 0.2, "forced_eos_token_id": None} | fields
     )
     torch.manual_seed(1)
-    model = getattr(transformers, PAIR_KINDS[kind])(config)
+    model = getattr(transformers, (PAIR_KINDS | FRAMED_KINDS)[kind])(config)
     if bias:
         model.final_logits_bias.normal_()
     return _saved(model, folder, start=False)

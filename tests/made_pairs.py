@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 
 START, END = 0, 1
 

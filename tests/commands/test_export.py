@@ -13,11 +13,13 @@ import pytest
 import torch
 from made_adapted import make_adapted
 from made_folder import TEMPLATE, save_folder, save_pair_folder
+from made_languages import save_language_folder
 from made_run import byte_tokenizer, make_model, make_translator, tree
 
 import xunlian
 from xunlian import cli
 from xunlian.commands.export import TYPES
+from xunlian.errors import InputError
 from xunlian.evaluation import exported
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.runs.load import load_run
@@ -104,6 +106,9 @@ def test_the_program_beside_an_open_model_starts_with_its_start_token(tmp_path, 
         ("marian", {"activation_function": "swish", "scale_embedding": False}, True),
         ("marian", {"activation_function": "swish"}, False),
         ("pegasus", {"activation_function": "gelu"}, False),
+        ("m2m_100", {}, False),
+        ("bart", {"activation_function": "gelu", "scale_embedding": False}, True),
+        ("mbart", {}, False),
     ],
 )
 def test_published_encoder_decoders_are_exported(tmp_path, to, kind, fields, bias):
@@ -181,6 +186,21 @@ def test_the_program_beside_a_translator_translates_as_we_do(
     xunlian.export(translator, to, tmp_path / "out", type="float32")
     ours = xunlian.translate(translator, "The", beam=beam, max_tokens=31, precision="fp32")
     assert run_note(tmp_path / "out", monkeypatch) == ours
+
+
+@pytest.mark.parametrize("to, beam", [("onnx", 1), ("ctranslate2", 4)])
+def test_the_program_beside_a_translator_of_many_languages_writes_the_one_that_was_named(
+    tmp_path, monkeypatch, to, beam
+):
+    need(to)
+    save_language_folder(tmp_path / "nllb", "nllb")
+    languages = {"source_language": "eng_Latn", "target_language": "deu_Latn"}
+    with pytest.raises(InputError, match="Say them with --source-language"):
+        xunlian.export(tmp_path / "nllb", to, tmp_path / "out", type="float32")
+    xunlian.export(tmp_path / "nllb", to, tmp_path / "out", type="float32", **languages)
+    ours = xunlian.translate(tmp_path / "nllb", "The", beam=beam, precision="fp32", **languages)
+    # Where the model does not end, we stop it at a length that depends on the source.
+    assert len(ours) >= 5 and run_note(tmp_path / "out", monkeypatch).startswith(ours)
 
 
 def test_a_failed_check_leaves_nothing_behind(tmp_path, capsys, monkeypatch, decoder):

@@ -24,6 +24,8 @@ import xunlian.commands.tune
 from xunlian.cli import VERBS, main
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.models.decoder import Decoder, DecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.studies import child, probe
 from xunlian.studies import compare as studies
 from xunlian.tokenizer.train import train_tokenizer
@@ -63,6 +65,7 @@ def desk(tmp_path, monkeypatch) -> Path:
     texts["rated.jsonl"] = (SAMPLES / "rated.en.jsonl").read_text("utf-8")
     texts |= pair_texts() | messy_texts()
     _write_open_model(tmp_path / "Qwen3-0.6B")
+    _write_open_translator(tmp_path / "nllb-200-distilled-600M")
     texts |= task_texts()
     texts |= fetched_texts()
     for name, text in texts.items():
@@ -103,6 +106,16 @@ def _write_open_model(folder: Path) -> None:
     )
     write_config(folder, config, tokenizer.end_id)
     write_weights(folder / "model.safetensors", Decoder(config))
+    tokenizer.save(folder)
+
+
+def _write_open_translator(folder: Path) -> None:
+    """A folder that stands for an open translator of two languages."""
+    tokenizer = train_tokenizer(iter([" ".join(VERBS)]), "byte", 258, pad=True)
+    tokenizer.backend.add_special_tokens(["eng_Latn", "zho_Hans"])
+    config = EncoderDecoderConfig("m2m_100", 260, 1, 1, 32, 1, 64, 64, first_position=258)
+    write_config(folder, config, tokenizer.end_id, tokenizer.end_id)
+    write_weights(folder / "model.safetensors", EncoderDecoder(config))
     tokenizer.save(folder)
 
 

@@ -1,5 +1,6 @@
 """Encoder-decoders that other people trained: Transformers' logits and translations, both ways."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from made_folder import save_pair_folder
 
 from xunlian.decoding.beam import beam_search
 from xunlian.decoding.pair_engine import PairEngine
+from xunlian.errors import InputError
 from xunlian.interop.huggingface import load_model, read_config, write_config, write_weights
 from xunlian.models.vocabulary import add_tokens
 
@@ -22,6 +24,11 @@ MODELS = {
     ),
     "marian": ("marian", {}, False),
     "marian as published": ("marian", {"activation_function": "swish"}, True),
+    "m2m_100": ("m2m_100", {}, False),
+    "m2m_100, another padding": ("m2m_100", {"pad_token_id": 2, "scale_embedding": False}, False),
+    "bart": ("bart", {"activation_function": "gelu", "scale_embedding": False}, False),
+    "bart with a bias": ("bart", {}, True),
+    "mbart": ("mbart", {}, False),
 }
 
 
@@ -52,7 +59,7 @@ def test_we_give_transformers_logits_and_write_a_folder_that_gives_them_too(name
     theirs = made(name, tmp_path / "theirs")
     model = load_model(tmp_path / "theirs")
     agree(model, theirs)
-    write_config(tmp_path / "ours", model.config, end_id=1, start_id=0)
+    write_config(tmp_path / "ours", model.config, end_id=1, start_id=1, pad_id=0)
     # Without weights, too: a training that is interrupted early has none yet.
     assert read_config(tmp_path / "ours") == model.config
     write_weights(tmp_path / "ours" / "model.safetensors", model)
@@ -72,13 +79,60 @@ def test_beam_search_finds_what_transformers_finds(name, beam, tmp_path):
     theirs, engine = made(name, tmp_path), PairEngine(load_model(tmp_path), "fp32")
     source, _ = some_pairs()
     source[:, -1] = 1
-    found = beam_search(engine, source.tolist(), [12] * 3, start_id=0, end_ids=[1], beam=beam)
+    start = theirs.config.decoder_start_token_id
+    found = beam_search(engine, source.tolist(), [12] * 3, start_id=start, end_ids=[1], beam=beam)
     expected = theirs.generate(
         source, num_beams=beam, max_new_tokens=12, do_sample=False, forced_eos_token_id=None
     )
     for hypotheses, row in zip(found, expected.tolist(), strict=True):
         ids = row[1:]
         assert hypotheses[0].tokens == ids[: ids.index(1) if 1 in ids else None]
+
+
+def test_tensors_of_the_inner_model_alone_are_found(tmp_path):
+    theirs = made("bart", tmp_path / "whole")
+    theirs.model.save_pretrained(tmp_path / "inner")
+    agree(load_model(tmp_path / "inner"), theirs)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 3.0])
+@torch.no_grad()
+def test_a_forced_token_counts_as_a_new_one_of_a_target(penalty, tmp_path):
+    theirs, engine = made("bart", tmp_path), PairEngine(load_model(tmp_path), "fp32")
+    source, _ = some_pairs(rows=8)
+    source[:, -1] = 1
+    found = beam_search(
+        engine, source.tolist(), [12] * 8, start_id=1, end_ids=[1], beam=4, length_penalty=penalty,
+        forced=[7],
+    )  # fmt: skip
+    expected = theirs.generate(
+        source, num_beams=4, max_new_tokens=13, do_sample=False, length_penalty=penalty,
+        forced_bos_token_id=7, forced_eos_token_id=None, output_scores=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    for hypotheses, row, score in zip(
+        found, expected.sequences.tolist(), expected.sequences_scores.tolist(), strict=True
+    ):
+        ids = row[2:]
+        assert row[:2] == [1, 7]
+        assert hypotheses[0].tokens == ids[: ids.index(1) if 1 in ids else None]
+        assert hypotheses[0].score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"activation_function": "gelu_new"}, "activation_function"),
+        ({"decoder_start_token_id": 0}, "starts targets with the padding token 0"),
+        ({"pad_token_id": "none"}, "pad_token_id = 'none'"),
+    ],
+)
+def test_what_m2m100_cannot_be_is_refused(fields, message, tmp_path):
+    made("m2m_100", tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    with pytest.raises(InputError, match=message):
+        load_model(tmp_path)
 
 
 def test_new_tokens_get_a_bias_too(tmp_path):

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from xunlian.errors import InputError
 from xunlian.interop.huggingface import load_model, read_config, write_config, write_weights
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 
 transformers = pytest.importorskip("transformers")
 

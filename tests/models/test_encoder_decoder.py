@@ -6,19 +6,16 @@ import torch
 from made_columns import END, START, Column
 
 from xunlian.data.pairs import NO_TARGET, PairRows
-from xunlian.models.encoder_decoder import (
-    EncoderDecoder,
-    EncoderDecoderConfig,
-    initialize,
-    places,
-)
+from xunlian.models.encoder_decoder import EncoderDecoder, initialize
 from xunlian.models.losses import IGNORED, cross_entropy
+from xunlian.models.pair_config import EncoderDecoderConfig
+from xunlian.models.positions import places
 
 VOCAB, CONTEXT = 61, 40
 
 
 def config(architecture="pegasus"):
-    return EncoderDecoderConfig(architecture, VOCAB, 2, 3, 32, 4, 64, CONTEXT)
+    return EncoderDecoderConfig(architecture, VOCAB, 2, 3, 32, 4, 64, CONTEXT, first_position=2)
 
 
 def randomized(architecture="pegasus", dropout=0.0):
@@ -39,7 +36,7 @@ def some_documents(count, seed):
 
 
 @pytest.mark.parametrize("form", ["sdpa", "matmul"])
-@pytest.mark.parametrize("architecture", ["pegasus", "marian"])
+@pytest.mark.parametrize("architecture", ["pegasus", "marian", "m2m_100", "bart", "mbart"])
 def test_packed_pairs_have_the_loss_and_the_gradients_of_pairs_one_by_one(architecture, form):
     sources, targets = some_documents(30, 1), some_documents(30, 2)
     rows = PairRows(Column(sources), Column(targets), CONTEXT, START, seed=7)

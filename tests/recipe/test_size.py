@@ -4,12 +4,14 @@ import pytest
 
 from xunlian.errors import InputError
 from xunlian.models.decoder import Decoder, DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.speedrun import Speedrun
 from xunlian.recipe.budget import Budget, parse_budget
 from xunlian.recipe.resolve import resolve
 from xunlian.recipe.settings import Model, Recipe, parse_size
 from xunlian.recipe.size import (
+    PAIRS,
     count_parameters,
     decoder_fields,
     derive_shape,
@@ -62,18 +64,27 @@ def test_value_embeddings_count_in_the_size(size, vocab_size):
     assert count_parameters(model, shape, vocab_size) == pytest.approx(parse_size(size), rel=0.15)
 
 
-def test_speedrun_is_not_for_pairs():
-    recipe = Recipe(task="translation", model=Model(architecture="speedrun", depth=2))
-    with pytest.raises(InputError, match="speedrun is not for pairs; choose pegasus or marian"):
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("speedrun", "speedrun is not for pairs; choose pegasus or marian"),
+        ("bart", "bart is not made anew: start from .* model.init_from, or choose pegasus"),
+    ],
+)
+def test_what_is_not_for_new_networks_of_pairs_is_refused(architecture, message):
+    recipe = Recipe(task="translation", model=Model(architecture=architecture, depth=2))
+    with pytest.raises(InputError, match=message):
         resolve(recipe, vocab_size=500, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False)
 
 
-@pytest.mark.parametrize("architecture", ["pegasus", "marian"])
+@pytest.mark.parametrize("architecture", PAIRS)
 def test_counted_parameters_equal_the_encoder_decoder(architecture):
-    model = Model(architecture=architecture, depth=3, decoder_depth=2, width=96, heads=3)
+    model = Model(
+        architecture=architecture, depth=3, decoder_depth=2, width=96, heads=3, context=32
+    )
     shape = derive_shape(model, 500)
     config = EncoderDecoderConfig(
-        architecture, 500, 3, shape.decoder_depth, 96, 3, shape.mlp_width, 32
+        architecture, 500, 3, shape.decoder_depth, 96, 3, shape.mlp_width, 32, first_position=2
     )
     built = sum(p.numel() for p in EncoderDecoder(config).parameters())
     assert count_parameters(model, shape, 500) == built

@@ -12,6 +12,7 @@ from itertools import tee
 from pathlib import Path
 
 from xunlian.commands.lines import STANDARD_INPUT, Watch, open_input, read_lines
+from xunlian.commands.translate import add_languages
 
 
 def backtranslate(
@@ -19,6 +20,8 @@ def backtranslate(
     texts: Iterable[str],
     *,
     beam: int = 1,
+    source_language: str | None = None,
+    target_language: str | None = None,
     precision: str = "auto",
     watch: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[str, str]]:
@@ -28,6 +31,7 @@ def backtranslate(
 
     Args:
         run: translates from the target's language to the source's.
+        source_language, target_language: as `translate` takes them: what the run reads and writes.
         watch: told how many texts were just translated.
 
     Raises:
@@ -38,7 +42,7 @@ def backtranslate(
     from xunlian.console import warn
     from xunlian.decoding.translate import Notes
 
-    translator = load_translator(run, precision)
+    translator = load_translator(run, precision, source_language, target_language)
     search, notes = translator.search(beam=beam), Notes()
     sources, targets = tee(filter(None, map(_cell, texts)))
     # In this order: what a window reads ahead is held until its targets follow.
@@ -66,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="translations that are followed at a time. Default: 1, greedy",
     )
+    add_languages(parser)
     parser.add_argument(
         "--precision",
         default="auto",
@@ -88,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.run,
             read_lines(file, arguments.input),
             beam=arguments.beam,
+            source_language=arguments.source_language,
+            target_language=arguments.target_language,
             precision=arguments.precision,
             watch=watch.done,
         ):

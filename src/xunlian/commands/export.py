@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xunlian.commands.common import add_json, print_json
+from xunlian.commands.translate import add_languages
 
 if TYPE_CHECKING:
     from xunlian.evaluation.exported import Agreement
@@ -20,10 +21,11 @@ TYPES = {
 }
 # Which of our networks each can hold.
 _DECODERS = ("qwen3", "qwen2", "llama", "mistral", "gpt2")
+_PAIRS = ("pegasus", "marian", "m2m_100", "bart", "mbart")
 KINDS = {
     "gguf": _DECODERS,
-    "ctranslate2": (*_DECODERS, "pegasus", "marian"),
-    "onnx": (*_DECODERS, "pegasus", "marian"),
+    "ctranslate2": (*_DECODERS, *_PAIRS),
+    "onnx": (*_DECODERS, *_PAIRS),
 }
 SHEET = "export.json"
 """In an exported folder: what it is, and what the check found."""
@@ -38,6 +40,8 @@ def export(
     *,
     type: str | None = None,
     force: bool = False,
+    source_language: str | None = None,
+    target_language: str | None = None,
 ) -> dict[str, Any]:
     """Write the model of `run` for another engine, and compare what it computes there.
 
@@ -47,6 +51,7 @@ def export(
         out: the file or folder to write.
         type: what the numbers are stored in, one of TYPES[to].
         force: replace a file, or a folder that was exported before.
+        source_language, target_language: as `translate` takes them: for the program in its README.
 
     Returns:
         `path`, `to`, `type`, `bytes`, and `check`: `texts` and `tokens` compared, the
@@ -60,13 +65,15 @@ def export(
     """
     from xunlian.evaluation.exported import sample_tokens
     from xunlian.files import atomic_folder, atomic_path, write_text
-    from xunlian.runs.load import load_run
+    from xunlian.runs.load import in_languages, load_run
 
     type = _checked_type(to, type)
     out = Path(out)
     _check_place(out, to == "gguf", force)
     loaded = load_run(run)
     _check_model(loaded, to)
+    if loaded.start_id is not None:
+        loaded = in_languages(loaded, source_language, target_language)
     texts = sample_tokens(run, loaded)
     name = Path(run).resolve().name
     if to == "gguf":
@@ -198,17 +205,14 @@ def _note(run: str | Path, loaded: "Loaded", to: str) -> str:
 
     prompts = open_run(run).recipe.prompts if is_run(run) else ()
     names = loaded.tokenizer.tokens(loaded.model.config.vocab_size)
-    pairs = loaded.start_id is not None
     # The names of special tokens, written in a text, are read as these.
-    starts = [] if pairs else loaded.tokenizer.start_ids
+    starts = [] if loaded.frames else loaded.tokenizer.start_ids
     return note(
         to,
-        pairs=pairs,
+        frames=loaded.frames,
+        names=names,
         prompt="".join(names[i] for i in starts) + (prompts[0] if prompts else "The"),
         length=min(64, loaded.model.config.context),
-        start_id=loaded.start_id,
-        end_id=loaded.tokenizer.end_id,
-        end_token=loaded.tokenizer.end_token,
         ends=sorted(loaded.end_ids),
         separate=loaded.tokenizers.separate,
     )
@@ -232,6 +236,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace what was exported to that place before"
     )
+    add_languages(parser)
     add_json(parser)
     parser.epilog = (
         "What is written is read back and compared with the run on a few texts; the difference is "
@@ -247,6 +252,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         type=arguments.type,
         force=arguments.force,
+        source_language=arguments.source_language,
+        target_language=arguments.target_language,
     )
     if arguments.json:
         print_json(found)

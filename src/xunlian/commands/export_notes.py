@@ -1,6 +1,11 @@
 """The README.md beside an exported model: how to run it, without Xunlian."""
 
+from typing import TYPE_CHECKING
+
 from xunlian.tokenizer.fingerprint import TARGET
+
+if TYPE_CHECKING:
+    from xunlian.tokenizer.framing import Frames
 
 _ONNX_DECODER = """# A language model in ONNX
 
@@ -54,7 +59,8 @@ target_tokenizer = tokenizers.Tokenizer.from_file("{target}tokenizer.json")
 encoder = onnxruntime.InferenceSession("encoder.onnx")
 decoder = onnxruntime.InferenceSession("decoder.onnx")
 
-source = np.array([source_tokenizer.encode({prompt!r}, add_special_tokens=False).ids + [{end}]])
+tokens = source_tokenizer.encode({prompt!r}, add_special_tokens=False).ids
+source = np.array([{before}tokens + {after}])
 mask = np.ones_like(source)
 memory = encoder.run(None, {{"input_ids": source, "attention_mask": mask}})
 past = lambda port: port.name.replace("present", "past_key_values")
@@ -63,14 +69,15 @@ caches = {{
     port.name: np.zeros((1, port.shape[1], 0, port.shape[3]), np.float32)
     for port in decoder.get_inputs() if ".decoder." in port.name
 }}
-ids = [{start}]
+ids = new = {start}
 while len(ids) < {length}:
-    inputs = {{"input_ids": np.array([ids[-1:]]), "encoder_attention_mask": mask}}
+    inputs = {{"input_ids": np.array([new]), "encoder_attention_mask": mask}}
     logits, *present = decoder.run(None, inputs | memory | caches)
     caches = dict(zip(map(past, decoder.get_outputs()[1:]), present))
-    ids.append(int(logits[0, -1].argmax()))
-    if ids[-1] in {ends}:
+    new = [int(logits[0, -1].argmax())]
+    if new[0] in {ends}:
         break
+    ids = ids + new
 print(target_tokenizer.decode(ids))
 ```
 """
@@ -102,7 +109,7 @@ target_tokenizer = tokenizers.Tokenizer.from_file("{target}tokenizer.json")
 translator = ctranslate2.Translator(".", device="cpu")
 tokens = source_tokenizer.encode({prompt!r}, add_special_tokens=False).tokens
 found = translator.translate_batch(
-    [tokens + [{end_token!r}]], beam_size=4, max_decoding_length={new}
+    [{before}tokens + {after}], {prefix}beam_size=4, max_decoding_length={new}
 )
 ids = [target_tokenizer.token_to_id(token) for token in found[0].hypotheses[0]]
 print(target_tokenizer.decode(ids))
@@ -120,26 +127,32 @@ _NOTES = {
 def note(
     to: str,
     *,
-    pairs: bool,
+    frames: "Frames | None",
+    names: list[str],
     prompt: str,
     length: int,
-    start_id: int | None,
-    end_id: int,
-    end_token: str,
     ends: list[int],
     separate: bool,
 ) -> str:
     """The README of a folder in the format `to`, with a program that reads `prompt`.
 
-    It stops at a text (a target) of `length` tokens, its first one included.
+    It stops at a text (a target) of `length` tokens, its first one included. `frames` are those of
+    an encoder-decoder, `names` those of all tokens.
     """
-    return _NOTES[to, pairs].format(
-        prompt=prompt,
-        length=length,
-        new=length - 1,
-        start=start_id,
-        end=end_id,
-        end_token=end_token,
-        ends=ends,
-        target=f"{TARGET}/" if separate else "",
+    around: dict[str, object] = {}
+    if frames:
+
+        def shown(ids: tuple[int, ...]) -> list[int] | list[str]:
+            return list(ids) if to == "onnx" else [names[i] for i in ids]
+
+        before, after = frames.source
+        around = {
+            "before": f"{shown(before)} + " if before else "",
+            "after": shown(after),
+            "start": [frames.start_id, *frames.forced],
+            "prefix": f"target_prefix=[{shown(frames.forced)}], " if frames.forced else "",
+            "target": f"{TARGET}/" if separate else "",
+        }
+    return _NOTES[to, frames is not None].format(
+        prompt=prompt, length=length, new=length - 1, ends=ends, **around
     )

@@ -17,20 +17,33 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 
-def load(run: str | Path, *, precision: str = "auto") -> "LoadedModel | Translator":
+def load(
+    run: str | Path,
+    *,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    precision: str = "auto",
+) -> "LoadedModel | Translator":
     """Open a run, or a Hugging Face model folder, for generating or translating.
 
     Args:
         run: the folder.
+        source_language, target_language: for a translator that tells languages apart; a run of
+            such a one knows those that it was trained on.
         precision: of the matrix products: 'fp32', 'bf16', or 'auto', the one measured faster.
 
     Raises:
         InputError: it is neither, or something in it is missing, damaged or does not fit.
     """
     from xunlian.decoding.model import prepare_model
-    from xunlian.runs.load import load_run
+    from xunlian.runs.load import in_languages, load_run
 
-    return prepare_model(load_run(run), precision)
+    loaded = load_run(run)
+    if source_language or target_language:
+        loaded = in_languages(
+            loaded, source_language, target_language, "source_language and target_language"
+        )
+    return prepare_model(loaded, precision)
 
 
 def generate(

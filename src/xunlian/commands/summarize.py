@@ -18,6 +18,8 @@ def summarize(
     nbest: int | None = None,
     max_tokens: int | None = None,
     prefix: str = "",
+    source_language: str | None = None,
+    target_language: str | None = None,
     precision: str = "auto",
 ) -> str | list[str] | list[list[str]]:
     """The summary of `text`, as `xunlian.translate` gives a translation.
@@ -26,7 +28,8 @@ def summarize(
         InputError: `run` is no run and no model folder, holds a language model, or a value is out
             of its range.
     """
-    return _translate.load_translator(run, precision).summarize(
+    translator = _translate.load_translator(run, precision, source_language, target_language)
+    return translator.summarize(
         text, beam=beam, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens,
         prefix=prefix,
     )  # fmt: skip

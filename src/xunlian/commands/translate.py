@@ -22,18 +22,22 @@ def translate(
     nbest: int | None = None,
     max_tokens: int | None = None,
     prefix: str = "",
+    source_language: str | None = None,
+    target_language: str | None = None,
     precision: str = "auto",
 ) -> str | list[str] | list[list[str]]:
     """The translation of `text`; for several, a list. With `nbest`, a list for each text.
 
     A setting that is left out is the one of the run's recipe ([decoding]); recipe/settings.py
     explains each. `load(run).translate` does the same and keeps the model for the next call.
+    Languages are for models that tell them apart (NLLB, M2M100, mBART); a run of such a one knows
+    those that it was trained on.
 
     Raises:
         InputError: `run` is no run and no model folder, holds a language model, or a value is out
             of its range.
     """
-    return load_translator(run, precision).translate(
+    return load_translator(run, precision, source_language, target_language).translate(
         text, beam=beam, length_penalty=length_penalty, nbest=nbest, max_tokens=max_tokens,
         prefix=prefix,
     )  # fmt: skip
@@ -71,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix", default="", metavar="TEXT", help="text that every output begins with"
     )
+    add_languages(parser)
     parser.add_argument(
         "--precision",
         default="auto",
@@ -85,13 +90,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_languages(parser: argparse.ArgumentParser) -> None:
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--{side}-language",
+            metavar="CODE",
+            help=f"of the {side}s, for a model that tells languages apart (NLLB, M2M100, mBART). "
+            "Default: that which the run was trained on",
+        )
+
+
 def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
     """`cut`: of a text that is longer than the context, read the beginning only."""
     from xunlian.console import warn
     from xunlian.decoding.translate import WINDOW, Notes
 
     with open_input(arguments.input) as file:
-        translator = load_translator(arguments.run, arguments.precision)
+        translator = load_translator(
+            arguments.run,
+            arguments.precision,
+            arguments.source_language,
+            arguments.target_language,
+        )
         search = translator.search(
             beam=arguments.beam, length_penalty=arguments.length_penalty,
             max_tokens=arguments.max_tokens,
@@ -114,11 +134,17 @@ def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
     return 0
 
 
-def load_translator(run: str | Path, precision: str) -> "Translator":
+def load_translator(
+    run: str | Path,
+    precision: str,
+    source_language: str | None = None,
+    target_language: str | None = None,
+) -> "Translator":
     from xunlian.decoding.translator import prepare_translator
-    from xunlian.runs.load import load_run
+    from xunlian.runs.load import in_languages, load_run
 
-    return prepare_translator(load_run(run), precision)
+    loaded = in_languages(load_run(run), source_language, target_language)
+    return prepare_translator(loaded, precision)
 
 
 def _format(number: int, found: "list[Translation]", arguments: argparse.Namespace) -> str:

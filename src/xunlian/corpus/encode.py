@@ -13,6 +13,7 @@ import numpy as np
 
 from xunlian.corpus.clean import clean_all, count_words
 from xunlian.tokenizer.bulk import bulk_encoder
+from xunlian.tokenizer.framing import Frame
 from xunlian.tokenizer.sides import Sides
 
 _BATCH_CHARACTERS = 500_000  # what a worker gets at once
@@ -43,17 +44,18 @@ def encode(
 ) -> tuple[dict[str, Encoded], Counter[str]]:
     """({split: its sequences}, what cleaning changed). Documents end with the end token.
 
-    A split of pairs is named with its column, as 'train.target'.
+    A split of pairs is named with its column, as 'train.target', and its documents are framed.
     """
     changes: Counter[str] = Counter()
     parts: dict[str, Encoded] = {}
     for split in sorted({item.split for item in batch}):
-        tokenizer = tokenizers.of(split.partition(".")[2])
+        column = split.partition(".")[2]
         items = [item for item in batch if item.split == split]
         texts = clean_all([item.text for item in items], changes)
-        ids, sizes = bulk_encoder(tokenizer)(texts)
+        ids, sizes = bulk_encoder(tokenizers.of(column))(texts)
+        first = np.array([item.first for item in items], bool)
         last = np.array([item.last for item in items], bool)
-        tokens = np.insert(ids, np.cumsum(sizes)[last], tokenizer.end_id)
+        tokens, lengths = _framed(ids, sizes, first, last, tokenizers.frame(column))
         joined = "\n".join(texts)
         breaks = len(texts) - 1
         counts = {
@@ -65,11 +67,29 @@ def encode(
         }
         parts[split] = Encoded(
             tokens.astype(dtype),
-            (sizes + last).astype(np.int32),
-            np.array([item.first for item in items], bool),
+            lengths.astype(np.int32),
+            first,
             counts,
         )
     return parts, changes
+
+
+def _framed(
+    ids: np.ndarray, sizes: np.ndarray, first: np.ndarray, last: np.ndarray, frame: Frame
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ids with `frame` around each document, and the length of each sequence then."""
+    lengths = sizes + len(frame.before) * first + len(frame.after) * last
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    tokens = np.empty(lengths.sum(), dtype=ids.dtype)
+    of_text = np.ones(len(tokens), dtype=bool)
+    places = [begins[first] + i for i in range(len(frame.before))]
+    places += [ends[last] - i for i in range(len(frame.after), 0, -1)]
+    for place, token in zip(places, (*frame.before, *frame.after), strict=True):
+        tokens[place] = token
+        of_text[place] = False
+    tokens[of_text] = ids
+    return tokens, lengths
 
 
 def in_batches(items: Iterable[Sequenced]) -> Iterator[list[Sequenced]]:

@@ -94,6 +94,7 @@ def beam_search(
     beam: int = 5,
     length_penalty: float = 1.0,
     nbest: int = 1,
+    forced: Sequence[int] = (),
     prefix: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
     """The `nbest` best targets of each source, best first.
@@ -102,13 +103,15 @@ def beam_search(
         engine: its model.
         sources: tokens of each, end token included; at least one, at most the context.
         limits: for each source, how many new tokens its targets may have, the end included; with
-            the start token and the prefix at most the context.
+            the start token, the forced ones and the prefix at most the context.
         start_id: the token that targets start from.
         end_ids: the tokens that end a target.
         beam: hypotheses that are followed, 1: the most probable token at each step.
         length_penalty: alpha; above 0 favours long targets, below 0 short ones.
         nbest: at most `beam`.
-        prefix: tokens that every target begins with; not part of the results.
+        forced: certain tokens that every target begins with, such as that of its language; not
+            part of the results, but of their length.
+        prefix: tokens that follow these; part of neither.
     """
     assert 1 <= nbest <= beam and min(limits) >= 1
     device = engine.device
@@ -117,7 +120,7 @@ def beam_search(
     ends = torch.tensor(sorted(end_ids), device=device)
     candidates = max(2, 1 + len(ends)) * beam
     tokens_BW = torch.full((batch, 1), start_id, device=device)
-    for token in prefix:
+    for token in (*forced, *prefix):
         engine.step(cache, tokens_BW)
         tokens_BW = torch.full_like(tokens_BW, token)
     search = _Search(
@@ -137,7 +140,7 @@ def beam_search(
         )
         ending_BC = torch.isin(tokens_BC, ends)
         ending_BC |= (search.limits_B <= length).unsqueeze(1)
-        divisor = length**length_penalty
+        divisor = (len(forced) + length) ** length_penalty
         if ending_BC[:, :beam].any():
             new_scores = (scores_BC / divisor).masked_fill(~ending_BC, NEVER)[:, :beam]
             _finish(search, new_scores, parents_BC[:, :beam], tokens_BC[:, :beam], done_B)

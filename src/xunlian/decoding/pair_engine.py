@@ -23,14 +23,8 @@ from torch.nn import functional as F
 from xunlian.decoding.beam_cache import BeamCache, Memory
 from xunlian.decoding.packed import Function, product
 from xunlian.models.confined import CrossAttention, SelfAttention
-from xunlian.models.encoder_decoder import (
-    MLP,
-    OTHER_ACTIVATIONS,
-    DecoderBlock,
-    EncoderBlock,
-    EncoderDecoder,
-)
-from xunlian.models.layers import LayerNorm, Linear
+from xunlian.models.encoder_decoder import DecoderBlock, EncoderBlock, EncoderDecoder
+from xunlian.models.layers import MLP, OTHER_ACTIVATIONS, LayerNorm, Linear
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,9 @@ class PairEngine:
         self.device = model.embedding.weight.device
         self.dtype = dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._embedding = model.embedding.weight.detach()
-        self._positions = model.positions
+        # Detached: an engine learns nothing.
+        self._source_start = _detached(*model.source_start)
+        self._target_start = _detached(*model.target_start)
         self._encoder = [_prepare(b, dtype) for b in model.encoder if isinstance(b, EncoderBlock)]
         blocks = [block for block in model.decoder if isinstance(block, DecoderBlock)]
         self._decoder = [_prepare(block, dtype) for block in blocks]
@@ -104,7 +100,8 @@ class PairEngine:
                 padding_BS, float("-inf")
             )
             mask = mask[:, None, None].to(self.device)
-        x = self._embed(tokens_BS.to(self.device), self._positions[:longest])
+        positions, norm = self._source_start
+        x = norm(self._embed(tokens_BS.to(self.device), positions[:longest]))
 
         def attend(joined: Tensor) -> Tensor:
             q, k, v = _split_heads(joined, len(sources), 3, heads)
@@ -132,7 +129,8 @@ class PairEngine:
         by layer `watch`, averaged over the heads, (B, W, S), if one is named.
         """
         batch, heads, watched = len(tokens_BW), self.config.heads, None
-        x = self._embed(tokens_BW, self._positions[cache.length])
+        positions, norm = self._target_start
+        x = norm(self._embed(tokens_BW, positions[cache.length]))
         slots, mask = cache.open()
         memory = cache.memory
 
@@ -168,6 +166,10 @@ class PairEngine:
         """(B L, D)"""
         x = F.embedding(tokens_BL, self._embedding)
         return torch.add(positions, x, alpha=self.config.embedding_scale).flatten(0, 1)
+
+
+def _detached(positions: Tensor, norm: LayerNorm | None) -> tuple[Tensor, Function]:
+    return positions.detach(), _nothing if norm is None else norm
 
 
 def _apply(part: _Part, x: Tensor, what: Function) -> Tensor:

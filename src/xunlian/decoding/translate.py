@@ -15,6 +15,7 @@ from xunlian.decoding.alignment import aligned_units, attention_weights, count_u
 from xunlian.decoding.beam import Hypothesis, Searches, beam_search
 from xunlian.decoding.parallel import map_batches, share_of_core
 from xunlian.decoding.sentences import join_texts, parts_that_fit
+from xunlian.tokenizer.framing import Frames
 from xunlian.tokenizer.sides import Sides
 
 WINDOW = 2048  # lines that are sorted together
@@ -77,8 +78,13 @@ class Loop:
 
     engine: Searches
     tokenizers: Sides
-    start_id: int
+    frames: Frames
     end_ids: frozenset[int]
+
+    @property
+    def start_id(self) -> int:
+        assert self.frames.start_id is not None
+        return self.frames.start_id
 
     def lines(
         self,
@@ -103,7 +109,8 @@ class Loop:
 
     def _read(self, texts: list[str], search: Search, notes: Notes) -> list[_Line]:
         tokenizer = self.tokenizers.source
-        longest = self.engine.config.context - 1  # and the end token
+        frame = self.frames.source
+        longest = self.engine.config.context - frame.size
         lines = []
         for text, tokens in zip(texts, tokenizer.encode_batch(texts), strict=True):
             if not text.strip() or not tokens:
@@ -115,7 +122,7 @@ class Loop:
                 notes.split += 1
             elif cut:
                 notes.cut += 1
-            lines.append(_Line([[*part, tokenizer.end_id] for part in parts]))
+            lines.append(_Line([frame.around(part) for part in parts]))
         return lines
 
     def _decode(self, lines: list[_Line], search: Search, watch: Callable[[int], None]) -> None:
@@ -150,6 +157,7 @@ class Loop:
             beam=search.beam,
             length_penalty=search.length_penalty,
             nbest=search.nbest,
+            forced=self.frames.forced,
             prefix=search.prefix,
         )
         for (line, i), hypotheses in zip(batch, found, strict=True):
@@ -161,13 +169,14 @@ class Loop:
 
     def _limit(self, source: Sequence[int], search: Search) -> int:
         """At most so many new tokens: a target that repeats itself has to end somewhere."""
-        room = self.engine.config.context - 1 - len(search.prefix)
+        room = self.engine.config.context - 1 - len(self.frames.forced) - len(search.prefix)
         return min(search.max_tokens, room, 2 * len(source) + 30)
 
     def _align(
         self, sources: list[list[int]], found: list[list[Hypothesis]], search: Search
     ) -> list[list[list[tuple[int, int]]]]:
-        targets = [[[*search.prefix, *h.tokens] for h in hypotheses] for hypotheses in found]
+        before = (*self.frames.forced, *search.prefix)
+        targets = [[[*before, *h.tokens] for h in hypotheses] for hypotheses in found]
         weights = attention_weights(self.engine, sources, targets, self.start_id)
         decode_source, decode_target = (tokenizer.decode for tokenizer in self.tokenizers)
         return [

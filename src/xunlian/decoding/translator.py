@@ -15,7 +15,7 @@ from xunlian.errors import InputError
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.recipe.load import validate
 from xunlian.recipe.settings import Decoding
-from xunlian.runs.load import Loaded, require_decoder, require_encoder_decoder
+from xunlian.runs.load import Loaded, in_languages, require_decoder, require_encoder_decoder
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Translator:
 
     @property
     def loop(self) -> Loop:
-        assert self.loaded.start_id is not None
-        return Loop(self.engine, self.loaded.tokenizers, self.loaded.start_id, self.loaded.end_ids)
+        assert self.loaded.frames is not None
+        return Loop(self.engine, self.loaded.tokenizers, self.loaded.frames, self.loaded.end_ids)
 
     def translate(
         self,
@@ -119,7 +119,7 @@ class Translator:
             )
         _check_unicode("prefix", prefix)
         tokens = tuple(self.loaded.tokenizers.target.encode(prefix))
-        if len(tokens) + 2 > self.engine.config.context:
+        if len(self.loop.frames.forced) + len(tokens) + 2 > self.engine.config.context:
             raise InputError(
                 f"The prefix has {len(tokens)} tokens, which leaves no room in the model's "
                 f"{self.engine.config.context}. Shorten it."
@@ -150,9 +150,11 @@ def prepare_translator(loaded: Loaded, precision: str = "auto") -> Translator:
     """Make an encoder-decoder ready on the device of this machine.
 
     Raises:
-        InputError: it is a language model, or there is no such precision.
+        InputError: it is a language model, it has to be told the languages and was not, or there
+            is no such precision.
     """
     model = require_encoder_decoder(loaded)
+    loaded = in_languages(loaded, None, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = decide_precision(precision, device)
     if isinstance(model, RecurrentPairModel):

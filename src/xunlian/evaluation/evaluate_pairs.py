@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.console import progress, say, warn
+from xunlian.corpus.pairs.read import find_languages, find_pairs
 from xunlian.corpus.reading.tmx import Languages
 from xunlian.decoding.translator import prepare_translator
 from xunlian.evaluation.evaluate_text import is_corpus, precision_of
@@ -13,8 +14,10 @@ from xunlian.evaluation.pair_texts import corpus_pairs, file_pairs, guess_langua
 from xunlian.evaluation.translation import DEFAULTS, measure
 from xunlian.files import write_text
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
-from xunlian.runs.load import Loaded
+from xunlian.runs.load import Loaded, in_languages
 from xunlian.shards.corpus import open_corpus
+
+HOW = "corpus.source_language=... and corpus.target_language=..."
 
 
 def evaluate_pairs(
@@ -40,7 +43,12 @@ def evaluate_pairs(
     if is_corpus(paths):
         pairs = corpus_pairs(Path(paths[0]), loaded.tokenizers)
     else:
-        pairs = file_pairs(paths, recipe.corpus, _languages(recipe), loaded.tokenizers)
+        if loaded.frames is None:
+            languages = find_languages(find_pairs(paths), recipe.corpus)
+            loaded = in_languages(loaded, *languages, how=HOW)
+        assert loaded.frames is not None
+        known = _languages(recipe)
+        pairs = file_pairs(paths, recipe.corpus, known, loaded.tokenizers, loaded.frames)
     language = recipe.corpus.target_language or pairs.languages[1]
     if language is None:
         language = guess_language([several[0] for several in pairs.references])

@@ -30,6 +30,7 @@ from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.runs.folder import open_run
 from xunlian.runs.load import Loaded, is_run
 from xunlian.shards.corpus import open_corpus
+from xunlian.tokenizer.framing import Frame
 
 _TEXTS = (
     "Once upon a time there was a king who had three daughters.",
@@ -87,13 +88,12 @@ class Agreement:
 
 
 def sample_tokens(run: Path | str, loaded: Loaded) -> list[list[int]]:
-    """Texts to compare on; sources of an encoder-decoder have their end token."""
-    pairs = loaded.start_id is not None
-    most = min(_MOST_TOKENS, loaded.model.config.context) - pairs
+    """Texts to compare on; sources of an encoder-decoder have around them what it wants."""
+    frame = loaded.frames.source if loaded.frames else Frame((), ())
+    most = min(_MOST_TOKENS, loaded.model.config.context) - frame.size
     found = list(islice(_validation(run, loaded), _MOST_TEXTS))
     found = found or [loaded.tokenizer.encode(text) for text in _TEXTS]
-    ends = [loaded.tokenizer.end_id] if pairs else []
-    return [text[:most] + ends for text in found if text]
+    return [frame.around(text[:most]) for text in found if text]
 
 
 def _validation(run: Path | str, loaded: Loaded) -> Iterator[list[int]]:
@@ -110,7 +110,10 @@ def _validation(run: Path | str, loaded: Loaded) -> Iterator[list[int]]:
         return
     for start, stop in stream.spans():
         ids = stream.read(start, min(stop, start + _MOST_TOKENS)).tolist()
-        yield ids[:-1] if ids[-1] == loaded.tokenizer.end_id else ids
+        frame = loaded.tokenizers.frame("source" if loaded.start_id is not None else None)
+        ids = ids[len(frame.before) :]
+        whole = ids[-len(frame.after) :] == list(frame.after)
+        yield ids[: -len(frame.after)] if whole else ids
 
 
 def compare_gguf(file: Path, model: Decoder, texts: Sequence[Sequence[int]]) -> Agreement:

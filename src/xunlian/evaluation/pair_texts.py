@@ -19,6 +19,7 @@ from xunlian.corpus.reading.tmx import Languages
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as ReadingSettings
 from xunlian.shards.corpus import open_corpus
+from xunlian.tokenizer.framing import Frame, Frames
 from xunlian.tokenizer.sides import Sides
 from xunlian.tokenizer.tokenizer import Tokenizer
 
@@ -93,12 +94,17 @@ def corpus_pairs(path: Path, tokenizers: Sides, split: str = "val") -> PairTexts
 
 
 def file_pairs(
-    paths: Sequence[str], settings: ReadingSettings, known: Languages, tokenizers: Sides
+    paths: Sequence[str],
+    settings: ReadingSettings,
+    known: Languages,
+    tokenizers: Sides,
+    frames: Frames,
 ) -> PairTexts:
     """Files of pairs, read and cleaned as `prepare --pairs` does, but that none is judged.
 
     Args:
         known: the languages of the model's two sides, where `settings` do not name them.
+        frames: what the model wants around the texts.
 
     Raises:
         InputError: a file is missing or broken, its sides do not match or are swapped, or there
@@ -141,8 +147,8 @@ def file_pairs(
         ", ".join(paths),
         sources,
         references,
-        _tokens(sources, tokenizers.source),
-        _tokens([several[0] for several in references], tokenizers.target),
+        _tokens(sources, tokenizers.source, frames.source),
+        _tokens([several[0] for several in references], tokenizers.target, frames.target),
         places,
         count,
         languages,
@@ -153,8 +159,8 @@ def _clean(text: str) -> str:
     return clean(text, Counter()).strip()
 
 
-def _tokens(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
-    return [np.array([*ids, tokenizer.end_id]) for ids in tokenizer.encode_batch(texts)]
+def _tokens(texts: list[str], tokenizer: Tokenizer, frame: Frame) -> list[np.ndarray]:
+    return [np.array(frame.around(ids)) for ids in tokenizer.encode_batch(texts)]
 
 
 def guess_language(texts: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model
 from xunlian.interop.names import Entry, entries
 from xunlian.models.adapter import adapted_layers, add_adapters, quantize_blocks
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 from xunlian.recipe.adapter import ALL_LINEAR, Adapter
 
@@ -164,13 +164,13 @@ def read_adapter_config(folder: Path) -> tuple[Adapter, Path]:
 
 def _linear(config: Config) -> list[Entry]:
     """The matrices of the blocks."""
-    outside = ("embedding", "positions", "head", "values")
+    outside = ("embedding", "head", "values")
     return [
         entry
         for entry in entries(config)
         if entry.ours[0].endswith(".weight")
         and not entry.ours[0].startswith(outside)
-        and "norm" not in entry.ours[0]
+        and not entry.ours[0].endswith(("norm.weight", "positions.weight"))
     ]
 
 

@@ -1,7 +1,8 @@
 """The configurations of our networks, and the model types that stand for them in a config.json."""
 
 from xunlian.models.decoder import Architecture, DecoderConfig
-from xunlian.models.encoder_decoder import Activation, EncoderDecoderConfig
+from xunlian.models.pair_config import Activation, EncoderDecoderConfig
+from xunlian.models.pair_config import Architecture as PairArchitecture
 from xunlian.models.recurrent import Family, RecurrentConfig
 
 Config = DecoderConfig | EncoderDecoderConfig | RecurrentConfig
@@ -19,7 +20,16 @@ ROTARY: dict[str, Architecture] = {
 }
 """Model types of the decoders that turn their queries and keys."""
 
-MODEL_TYPES = (*ROTARY, "gpt2", "pegasus", "marian", *RECURRENT)
+PAIRS: dict[PairArchitecture, str] = {
+    "pegasus": "PegasusForConditionalGeneration",
+    "marian": "MarianMTModel",
+    "m2m_100": "M2M100ForConditionalGeneration",
+    "bart": "BartForConditionalGeneration",
+    "mbart": "MBartForConditionalGeneration",
+}
+"""Model types of the encoder-decoders, and Transformers' class for each."""
+
+MODEL_TYPES = (*ROTARY, "gpt2", *PAIRS, *RECURRENT)
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",

@@ -131,10 +131,16 @@ def _encoder_decoder(model: EncoderDecoder) -> Any:
         config.heads,
         pre_norm=config.norms_first,
         activation=specs.Activation[config.activation.upper()],
+        layernorm_embedding=config.learns_positions,
     )
-    for side in (spec.encoder, spec.decoder):
+    for side, (positions, norm) in (
+        (spec.encoder, model.source_start),
+        (spec.decoder, model.target_start),
+    ):
         side.scale_embeddings = config.embedding_scale
-        side.position_encodings.encodings = _plain(model.positions)
+        side.position_encodings.encodings = _plain(positions)
+        if norm is not None:
+            _norm(side.layernorm_embedding, norm)
     spec.encoder.embeddings[0].weight = _plain(model.embedding.weight)
     spec.decoder.embeddings.weight = _plain(model.embedding.weight)
     spec.decoder.projection.weight = _plain(model.embedding.weight)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.interop.config import ACTIVATIONS, MODEL_TYPES, RECURRENT, ROTARY, Config
+from xunlian.interop.config import ACTIVATIONS, MODEL_TYPES, PAIRS, RECURRENT, ROTARY, Config
 from xunlian.models.decoder import Architecture, DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.layers import RopeScaling
+from xunlian.models.pair_config import Architecture as PairArchitecture
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import Family, RecurrentConfig
 
 
@@ -31,7 +32,7 @@ def from_fields(fields: Any, file: Path) -> Config:
             f"'{file}' describes quantized weights, which Xunlian does not open. Take the folder "
             "of the same model in bf16 or fp32."
         )
-    if kind in ("pegasus", "marian"):
+    if kind in PAIRS:
         return _read_encoder_decoder(kind, fields, file)
     if kind in RECURRENT:
         return _read_recurrent(RECURRENT[kind], fields, file)
@@ -40,12 +41,12 @@ def from_fields(fields: Any, file: Path) -> Config:
     return _read_rotary(ROTARY[kind], fields, file)
 
 
-def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> EncoderDecoderConfig:
-    activation = fields.get("activation_function", "gelu")
+def _read_encoder_decoder(
+    architecture: PairArchitecture, fields: dict[str, Any], file: Path
+) -> EncoderDecoderConfig:
+    of_m2m = architecture == "m2m_100"
+    activation = fields.get("activation_function", "relu" if of_m2m else "gelu")
     _require({"activation_function": activation}, file, "activation_function", *ACTIVATIONS)
-    _require(fields, file, "static_position_embeddings", True)
-    _require(fields, file, "normalize_before", kind == "pegasus")
-    _require(fields, file, "normalize_embedding", False)
     _require(fields, file, "share_encoder_decoder_embeddings", True)
     _require(fields, file, "tie_word_embeddings", True)
     width = _count(fields, file, "d_model")
@@ -53,8 +54,8 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
     mlp_width = _count(fields, file, "encoder_ffn_dim")
     _require(fields, file, "decoder_attention_heads", heads)
     _require(fields, file, "decoder_ffn_dim", mlp_width)
-    return EncoderDecoderConfig(
-        architecture="pegasus" if kind == "pegasus" else "marian",
+    config = EncoderDecoderConfig(
+        architecture=architecture,
         vocab_size=_count(fields, file, "vocab_size"),
         depth=_count(fields, file, "encoder_layers"),
         decoder_depth=_count(fields, file, "decoder_layers"),
@@ -63,9 +64,29 @@ def _read_encoder_decoder(kind: str, fields: dict[str, Any], file: Path) -> Enco
         mlp_width=mlp_width,
         context=_count(fields, file, "max_position_embeddings"),
         activation=ACTIVATIONS[activation],
-        scaled=bool(fields.get("scale_embedding", False)),
+        scaled=bool(fields.get("scale_embedding", of_m2m)),
         head_bias=bool(fields.get("add_bias_logits", False)),
+        first_position=_first_position(architecture, fields, file),
     )
+    _require(fields, file, "static_position_embeddings", not config.learns_positions)
+    _require(fields, file, "normalize_before", config.norms_first)
+    _require(fields, file, "normalize_embedding", config.learns_positions)
+    return config
+
+
+def _first_position(architecture: PairArchitecture, fields: dict[str, Any], file: Path) -> int:
+    """That of a text's first token: fairseq counts from behind the padding token."""
+    if architecture != "m2m_100":
+        return 2 if architecture in ("bart", "mbart") else 0
+    pad = fields.get("pad_token_id", 1)
+    if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
+        raise InputError(f"'{file}' is damaged: pad_token_id = {pad!r}.")
+    if fields.get("decoder_start_token_id", 2) == pad:
+        raise InputError(
+            f"'{file}' starts targets with the padding token {pad}, which has no position in "
+            "M2M100. Set decoder_start_token_id to the end token."
+        )
+    return pad + 1
 
 
 def _read_recurrent(family: Family, fields: dict[str, Any], file: Path) -> RecurrentConfig:

@@ -33,7 +33,8 @@ from xunlian.interop.names import (
 )
 from xunlian.interop.to_fields import to_fields
 from xunlian.models.decoder import Decoder
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.models.speedrun import Speedrun
@@ -53,14 +54,17 @@ def write_config(
     start_id: int | None = None,
     before_id: int | None = None,
     turn_end_id: int | None = None,
+    pad_id: int | None = None,
+    forced_id: int | None = None,
 ) -> None:
     """Write config.json and generation_config.json.
 
     `end_id` is the token that ends a document, `start_id` the one from which an encoder-decoder's
-    targets start and with which others pad, `before_id` the one before a text, by default
-    `end_id`, `turn_end_id` one that ends an answer, too.
+    targets start, `pad_id` the one that fills, by default `start_id`, `forced_id` the one that all
+    targets begin with, such as that of their language, `before_id` the one before a text, by
+    default `end_id`, `turn_end_id` one that ends an answer, too.
     """
-    fields = to_fields(config, end_id, start_id, before_id)
+    fields = to_fields(config, end_id, start_id, before_id, pad_id)
     ends: int | list[int] | None = end_id
     if end_id is not None and turn_end_id not in (None, end_id):
         ends = [turn_end_id, end_id]
@@ -68,10 +72,12 @@ def write_config(
     if fields.get("is_encoder_decoder"):
         # Without a length Transformers stops at 20 tokens.
         generation |= {
-            "pad_token_id": start_id,
+            "pad_token_id": fields["pad_token_id"],
             "decoder_start_token_id": start_id,
             "max_length": config.context,
         }
+        if forced_id is not None:
+            generation["forced_bos_token_id"] = forced_id
     else:
         generation |= {"bos_token_id": fields["bos_token_id"]}
     write_json(folder / CONFIG_FILE, fields)
@@ -95,13 +101,13 @@ def read_config(folder: Path) -> Config:
     """
     file = folder / CONFIG_FILE
     config = from_fields(read_json(file), file)
-    if isinstance(config, EncoderDecoderConfig) and _has_head_bias(folder):
-        config = replace(config, head_bias=True)
+    if isinstance(config, EncoderDecoderConfig) and config.architecture != "m2m_100":
+        return replace(config, head_bias=config.head_bias or _has_head_bias(folder))
     return config
 
 
 def _has_head_bias(folder: Path) -> bool:
-    """Whether the weights say so: Marian's config.json does not."""
+    """Whether the weights say so: config.json does not."""
     if not (folder / WEIGHTS_FILE).is_file() and not (folder / INDEX_FILE).is_file():
         return False
     with _open_tensors(folder) as tensors:
@@ -118,17 +124,6 @@ def read_end_ids(folder: Path) -> tuple[int, ...]:
             if ids := [i for i in ids if isinstance(i, int)]:
                 return tuple(ids)
     return ()
-
-
-def read_start_id(folder: Path) -> int | None:
-    """The token that an encoder-decoder's targets start from, if the folder's files name it."""
-    for name in (GENERATION_FILE, CONFIG_FILE):
-        if (folder / name).is_file():
-            fields = read_json(folder / name)
-            found = fields.get("decoder_start_token_id") if isinstance(fields, dict) else None
-            if isinstance(found, int):
-                return found
-    return None
 
 
 @torch.no_grad()
@@ -194,10 +189,11 @@ class _Tensors:
 
     def __init__(self, files: dict[Path, "safe_open"]):
         found = [(name, file) for file, opened in files.items() for name in list(opened.keys())]
-        # Some GPT-2 folders name the inner model's tensors without "transformer.".
-        bare = any(name == "wte.weight" for name, _ in found)
+        bare = {"wte.weight": "transformer.", "shared.weight": "model."}
+        # Some folders of GPT-2 and BART name the inner model's tensors without its own name.
+        inner = next((bare[name] for name, _ in found if name in bare), "")
         self._places = {
-            f"transformer.{name}" if bare and name != "lm_head.weight" else name: (file, name)
+            name if name in ("lm_head.weight", HEAD_BIAS) else f"{inner}{name}": (file, name)
             for name, file in found
         }
         self._files = files

@@ -1,7 +1,7 @@
 """Which tensor of ours is which of Transformers', for each architecture.
 
 A table per architecture; everything else is derived from it. GPT-2 keeps its matrices transposed
-(inputs first) and joins query, key and value in one. Pegasus and Marian share their names.
+(inputs first) and joins query, key and value in one. The encoder-decoders share their names.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from xunlian.interop.config import Config
 from xunlian.models.decoder import DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig, sinusoidal_table
+from xunlian.models.pair_config import EncoderDecoderConfig
+from xunlian.models.positions import sinusoidal_table
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.models.speedrun import Speedrun
@@ -83,6 +84,7 @@ COMPUTED = (
     ".attn.masked_bias",
     ".rotary_emb.inv_freq",
     ".embed_positions.weight",
+    ".embed_positions.weights",
     HEAD_BIAS,
 )
 # Further names of tensors that are there already.
@@ -158,7 +160,14 @@ def _encoder_decoder_entries(config: EncoderDecoderConfig) -> list[Entry]:
                 modules[f"{side}.{block}.{ours}"] = f"model.{side}.layers.{block}.{theirs}"
         if config.norms_first:
             modules[f"{side}_norm"] = f"model.{side}.layer_norm"
+        if config.learns_positions:
+            modules[f"{side}_start_norm"] = f"model.{side}.layernorm_embedding"
     table = [Entry(_SHARED, ("embedding.weight",))]
+    if config.learns_positions:
+        table += [
+            Entry(f"model.{side}.embed_positions.weight", (f"{side}_positions.weight",))
+            for side in ("encoder", "decoder")
+        ]
     if config.head_bias:
         table.append(Entry(HEAD_BIAS, ("head_bias",)))
     return table + [
@@ -172,7 +181,9 @@ def constants(config: Config) -> dict[str, Tensor]:
     """Tensors that a folder of this architecture must hold, the same whatever was learned."""
     if not isinstance(config, EncoderDecoderConfig):
         return {}
-    found = {} if config.head_bias else {HEAD_BIAS: torch.zeros(1, config.vocab_size)}
+    found: dict[str, Tensor] = {}
+    if config.architecture != "m2m_100" and not config.head_bias:
+        found[HEAD_BIAS] = torch.zeros(1, config.vocab_size)
     if config.architecture == "pegasus":
         for side in ("encoder", "decoder"):
             found[f"model.{side}.embed_positions.weight"] = sinusoidal_table(

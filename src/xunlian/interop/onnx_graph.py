@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from xunlian.corpus.extras import need
-from xunlian.models.encoder_decoder import MLP
-from xunlian.models.layers import GELUMLP, LayerNorm, RMSNorm, SwiGLU
+from xunlian.models.layers import GELUMLP, MLP, LayerNorm, RMSNorm, SwiGLU
 
 OPSET = 18
 IR_VERSION = 9

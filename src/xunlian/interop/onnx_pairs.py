@@ -17,12 +17,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from xunlian.interop.onnx_graph import Axis, Graph, Port
 from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.encoder_decoder import DecoderBlock, EncoderBlock, EncoderDecoder
-from xunlian.models.layers import Linear
+from xunlian.models.layers import LayerNorm, Linear
 
 FILES = ("encoder.onnx", "decoder.onnx")
 _SIDES = ("key", "value")
@@ -42,7 +42,8 @@ def write_pairs(folder: Path, model: EncoderDecoder) -> None:
 def _write_encoder(file: Path, model: EncoderDecoder) -> None:
     graph, config = Graph(), model.config
     embedding = graph.constant(model.embedding.weight, "embedding")
-    x = _embed(graph, model, embedding, graph.constant(0), graph.length("input_ids", 1))
+    stop = graph.length("input_ids", 1)
+    x = _embed(graph, model, embedding, *model.source_start, graph.constant(0), stop)
     bias = graph.mask_bias("attention_mask")
     for block in model.encoder:
         assert isinstance(block, EncoderBlock)
@@ -73,7 +74,7 @@ def _write_decoder(file: Path, model: EncoderDecoder) -> None:
     embedding = graph.constant(model.embedding.weight, "embedding")
     start = graph.length("past_key_values.0.decoder.key", 2)
     stop = graph.op("Add", start, graph.length("input_ids", 1))
-    x = _embed(graph, model, embedding, start, stop)
+    x = _embed(graph, model, embedding, *model.target_start, start, stop)
     bias = graph.bias(graph.past_and_future(start, stop))
     source_bias = graph.mask_bias("encoder_attention_mask")
     for number, block in enumerate(model.decoder):
@@ -115,12 +116,21 @@ def _caches(model: EncoderDecoder, kind: str) -> list[str]:
     return [f"{n}.{kind}.{side}" for n in range(model.config.decoder_depth) for side in _SIDES]
 
 
-def _embed(graph: Graph, model: EncoderDecoder, embedding: str, start: str, stop: str) -> str:
-    """The tokens `input_ids`, whose positions are `start` to `stop`."""
+def _embed(
+    graph: Graph,
+    model: EncoderDecoder,
+    embedding: str,
+    positions: Tensor,
+    norm: LayerNorm | None,
+    start: str,
+    stop: str,
+) -> str:
+    """The tokens `input_ids`, whose places are `start` to `stop`."""
     scale = graph.constant(model.config.embedding_scale)
     x = graph.op("Mul", graph.op("Gather", embedding, "input_ids"), scale)
-    places = graph.op("Gather", graph.constant(model.positions), graph.span(start, stop))
-    return graph.op("Add", x, places)
+    places = graph.op("Gather", graph.constant(positions), graph.span(start, stop))
+    x = graph.op("Add", x, places)
+    return x if norm is None else graph.norm(x, norm)
 
 
 def _add(

@@ -6,10 +6,10 @@ Both spellings of fields that changed between Transformers 4 and 5 are written: 
 
 from typing import Any
 
-from xunlian.interop.config import SPEEDRUN, Config
+from xunlian.interop.config import PAIRS, SPEEDRUN, Config
 from xunlian.models.decoder import DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
 from xunlian.models.layers import RopeScaling
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 
 _CLASSES = {"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama", "mistral": "Mistral"}
@@ -20,10 +20,11 @@ def to_fields(
     end_id: int | None,
     start_id: int | None = None,
     before_id: int | None = None,
+    pad_id: int | None = None,
 ) -> dict[str, Any]:
     """The fields of config.json; the ids are those of `write_config`."""
     if isinstance(config, EncoderDecoderConfig):
-        return _encoder_decoder_fields(config, end_id, start_id)
+        return _encoder_decoder_fields(config, end_id, start_id, pad_id)
     if isinstance(config, RecurrentConfig):
         return _recurrent_fields(config, end_id, start_id)
     own = {"gpt2": _gpt2_fields, "speedrun": _speedrun_fields}
@@ -119,11 +120,12 @@ def _gpt2_fields(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _encoder_decoder_fields(
-    config: EncoderDecoderConfig, end_id: int | None, start_id: int | None
+    config: EncoderDecoderConfig, end_id: int | None, start_id: int | None, pad_id: int | None
 ) -> dict[str, Any]:
-    pegasus = config.architecture == "pegasus"
+    if config.architecture == "m2m_100":
+        pad_id = config.first_position - 1  # positions are counted from it
     return {
-        "architectures": ["PegasusForConditionalGeneration" if pegasus else "MarianMTModel"],
+        "architectures": [PAIRS[config.architecture]],
         "model_type": config.architecture,
         "vocab_size": config.vocab_size,
         "decoder_vocab_size": config.vocab_size,
@@ -138,9 +140,9 @@ def _encoder_decoder_fields(
         "activation_function": config.activation,
         "scale_embedding": config.scaled,
         "add_bias_logits": config.head_bias,
-        "static_position_embeddings": True,
+        "static_position_embeddings": not config.learns_positions,
         "normalize_before": config.norms_first,  # both as CTranslate2 reads them
-        "normalize_embedding": False,
+        "normalize_embedding": config.learns_positions,
         "share_encoder_decoder_embeddings": True,
         "tie_word_embeddings": True,
         "is_encoder_decoder": True,
@@ -150,7 +152,7 @@ def _encoder_decoder_fields(
         "bos_token_id": None,
         "eos_token_id": end_id,
         "forced_eos_token_id": None,
-        "pad_token_id": start_id,
+        "pad_token_id": start_id if pad_id is None else pad_id,
         "decoder_start_token_id": start_id,
         "dtype": "float32",
         "torch_dtype": "float32",

@@ -8,6 +8,9 @@ Notable ideas:
   at both ends, which trains more steadily; arXiv 2002.04745) and Marian (norms after each part, as
   in "Attention Is All You Need", arXiv 1706.03762). Both have biases, sinusoidal positions and one
   embedding for source, target and output head.
+- Three more for models that others trained: M2M100 (arXiv 2010.11125; NLLB has it, too) is Pegasus
+  but for its table of positions; BART (arXiv 1910.13461) is Marian, mBART (arXiv 2001.08210)
+  Pegasus, with learned positions and a norm of what goes in.
 - Published Marian models add a fixed bias to their logits. It is one more column of the head, which
   meets a constant one in the hidden states, so a loss need not know of it.
 - Output projections start at zero, as in decoder.py; `forward` stops before the output head, which
@@ -18,8 +21,6 @@ Shapes: B rows, S source length, T target length, L either, D width, V vocabular
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,85 +28,11 @@ from torch.nn import functional as F
 
 from xunlian.models.confined import CrossAttention, SelfAttention
 from xunlian.models.dropout import drop, dropout_bytes
-from xunlian.models.layers import LayerNorm, Linear, joined_linear
+from xunlian.models.layers import MLP, LayerNorm
+from xunlian.models.pair_config import EncoderDecoderConfig
+from xunlian.models.positions import places, sinusoidal_table, tensor2tensor_table
 
-Activation = Literal["relu", "swish", "gelu"]
 HEAD_COLUMNS = 8  # of the bias and padding: kernels like multiples of 8
-
-
-@dataclass(frozen=True)
-class EncoderDecoderConfig:
-    """All that fixes the shape and the mathematics of an encoder-decoder.
-
-    `depth` is that of the encoder; `context` the longest source and the longest target. `scaled`:
-    embeddings go in multiplied by sqrt(D). `head_bias`: a fixed bias is added to the logits.
-    """
-
-    architecture: Literal["pegasus", "marian"]
-    vocab_size: int
-    depth: int
-    decoder_depth: int
-    width: int
-    heads: int
-    mlp_width: int
-    context: int
-    norm_epsilon: float = 1e-5
-    activation: Activation = "relu"
-    scaled: bool = True
-    head_bias: bool = False
-
-    @property
-    def embedding_scale(self) -> float:
-        return math.sqrt(self.width) if self.scaled else 1.0
-
-    @property
-    def norms_first(self) -> bool:
-        return self.architecture == "pegasus"
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
-
-
-class MLP(nn.Module):
-    """activation(norm(x) up), projected back. (B, L, D) -> (B, L, D)"""
-
-    def __init__(self, width: int, mlp_width: int, activation: str):
-        super().__init__()
-        self.activation = activation
-        self.up = Linear(width, mlp_width)
-        self.output = Linear(mlp_width, width)
-
-    def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
-        (up_BLF,) = joined_linear(x_BLD, [self.up], norm)
-        hidden_BLF: Tensor = (
-            _ReLU.apply(up_BLF)
-            if self.activation == "relu"
-            else OTHER_ACTIVATIONS[self.activation](up_BLF)
-        )
-        return self.output(hidden_BLF)
-
-
-OTHER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
-
-
-class _ReLU(torch.autograd.Function):
-    """relu(x), with the sign of its result as gradient.
-
-    The library's keeps a mask of booleans, which a compiler cannot vectorize on a CPU: a seventh of
-    a training step.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        result = F.relu(x)
-        ctx.save_for_backward(result)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (result,) = ctx.saved_tensors
-        return grads[0] * result.sign()
 
 
 class _Block(nn.Module):
@@ -192,7 +119,7 @@ class DecoderBlock(_Block):
 class EncoderDecoder(nn.Module):
     """Packed pairs in, hidden states of the targets out; `head_weight` turns these into logits."""
 
-    positions: Tensor
+    positions: Tensor | None
     head_bias: Tensor | None
 
     def __init__(self, config: EncoderDecoderConfig, dropout: float = 0.0):
@@ -207,9 +134,13 @@ class EncoderDecoder(nn.Module):
         if config.norms_first:
             self.encoder_norm = LayerNorm(config.width, eps=config.norm_epsilon)
             self.decoder_norm = LayerNorm(config.width, eps=config.norm_epsilon)
-        self.register_buffer(
-            "positions", sinusoidal_table(config.context, config.width), persistent=False
-        )
+        if config.learns_positions:
+            rows = config.first_position + config.context
+            self.encoder_positions = nn.Embedding(rows, config.width)
+            self.decoder_positions = nn.Embedding(rows, config.width)
+            self.encoder_start_norm = LayerNorm(config.width, eps=config.norm_epsilon)
+            self.decoder_start_norm = LayerNorm(config.width, eps=config.norm_epsilon)
+        self.register_buffer("positions", _fixed_positions(config), persistent=False)
         bias_1V = torch.zeros(1, config.vocab_size) if config.head_bias else None
         self.register_buffer("head_bias", bias_1V)
 
@@ -217,6 +148,20 @@ class EncoderDecoder(nn.Module):
     def blocks(self) -> list[nn.Module]:
         """Encoder and decoder blocks: what is compiled."""
         return [*self.encoder, *self.decoder]
+
+    @property
+    def source_start(self) -> tuple[Tensor, LayerNorm | None]:
+        """What a source's token meets first: positions (context, D), and a norm or None."""
+        if self.positions is not None:
+            return self.positions, None
+        return self.encoder_positions.weight[self.config.first_position :], self.encoder_start_norm
+
+    @property
+    def target_start(self) -> tuple[Tensor, LayerNorm | None]:
+        """The same for a target's."""
+        if self.positions is not None:
+            return self.positions, None
+        return self.decoder_positions.weight[self.config.first_position :], self.decoder_start_norm
 
     @property
     def head_weight(self) -> Tensor:
@@ -230,7 +175,7 @@ class EncoderDecoder(nn.Module):
         self, source_BS: Tensor, source_pairs_BS: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """The memory (B, S, D) that the decoder looks at."""
-        x = self._embed(source_BS, source_pairs_BS, dtype)
+        x = self._embed(source_BS, source_pairs_BS, dtype, *self.source_start)
         mask = _bias(_same_pair(source_pairs_BS, source_pairs_BS), x.dtype)
         for block in self.encoder:
             x = block(x, mask, self.attention_form, self._bytes(block, x))
@@ -247,7 +192,7 @@ class EncoderDecoder(nn.Module):
 
         With a bias: (B, T, D + HEAD_COLUMNS).
         """
-        x = self._embed(target_BT, target_pairs_BT, memory_BSD.dtype)
+        x = self._embed(target_BT, target_pairs_BT, memory_BSD.dtype, *self.target_start)
         length = target_BT.shape[1]
         seen = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         mask = _bias(_same_pair(target_pairs_BT, target_pairs_BT) & seen, x.dtype)
@@ -276,9 +221,17 @@ class EncoderDecoder(nn.Module):
         memory = self.encode(source_BS, source_pairs_BS, dtype)
         return self.decode(memory, source_pairs_BS, target_BT, target_pairs_BT)
 
-    def _embed(self, tokens_BL: Tensor, pairs_BL: Tensor, dtype: torch.dtype) -> Tensor:
+    def _embed(
+        self,
+        tokens_BL: Tensor,
+        pairs_BL: Tensor,
+        dtype: torch.dtype,
+        positions_CD: Tensor,
+        norm: LayerNorm | None,
+    ) -> Tensor:
         x = self.embedding(tokens_BL) * self.config.embedding_scale
-        x = (x + self.positions[places(pairs_BL)]).to(dtype)
+        x = x + positions_CD[places(pairs_BL)]
+        x = (x if norm is None else norm(x)).to(dtype)
         if self.training and self.dropout:
             x = drop(x, dropout_bytes(*x.shape, device=x.device), self.dropout)
         return x
@@ -289,13 +242,13 @@ class EncoderDecoder(nn.Module):
         return dropout_bytes(int(block.parts), *x_BLD.shape, device=x_BLD.device)  # type: ignore[arg-type]
 
 
-def places(pairs_BL: Tensor) -> Tensor:
-    """(B, L): the place of each token within its pair, from 0."""
-    length = pairs_BL.shape[1]
-    index_L = torch.arange(length, device=pairs_BL.device)
-    begins = torch.ones_like(pairs_BL, dtype=torch.bool)
-    begins[:, 1:] = pairs_BL[:, 1:] != pairs_BL[:, :-1]
-    return index_L - torch.where(begins, index_L, 0).cummax(dim=1).values
+def _fixed_positions(config: EncoderDecoderConfig) -> Tensor | None:
+    """(context, D), where they are not learned."""
+    if config.learns_positions:
+        return None
+    if config.architecture == "m2m_100":
+        return tensor2tensor_table(config.first_position, config.context, config.width)
+    return sinusoidal_table(config.context, config.width)
 
 
 def _same_pair(queries_BL: Tensor, keys_BM: Tensor) -> Tensor:
@@ -307,13 +260,6 @@ def _bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where the mask is true, else -inf: to be added to scores, which is vectorized."""
     bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return bias.masked_fill_(~mask, float("-inf"))
-
-
-def sinusoidal_table(length: int, width: int) -> Tensor:
-    """Fixed positions (length, D): sines in the first half, cosines in the second."""
-    frequencies = 10_000.0 ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
-    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ Shapes: B batch, L length, D model width, H heads, K width of a head, F feed-for
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +156,47 @@ class GELUMLP(nn.Module):
 
     def forward(self, x_BLD: Tensor, norm: nn.Module) -> Tensor:
         return self.output(F.gelu(self.up(norm(x_BLD)), approximate="tanh"))
+
+
+class MLP(nn.Module):
+    """activation(norm(x) up), projected back. (B, L, D) -> (B, L, D)"""
+
+    def __init__(self, width: int, mlp_width: int, activation: str):
+        super().__init__()
+        self.activation = activation
+        self.up = Linear(width, mlp_width)
+        self.output = Linear(mlp_width, width)
+
+    def forward(self, x_BLD: Tensor, norm: nn.Module | None) -> Tensor:
+        (up_BLF,) = joined_linear(x_BLD, [self.up], norm)
+        hidden_BLF: Tensor = (
+            _ReLU.apply(up_BLF)
+            if self.activation == "relu"
+            else OTHER_ACTIVATIONS[self.activation](up_BLF)
+        )
+        return self.output(hidden_BLF)
+
+
+OTHER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
+
+
+class _ReLU(torch.autograd.Function):
+    """relu(x), with the sign of its result as gradient.
+
+    The library's keeps a mask of booleans, which a compiler cannot vectorize on a CPU: a seventh of
+    a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = F.relu(x)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return grads[0] * result.sign()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from xunlian.recipe.preference import BETA, Preference
 from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Model, Recipe, Training
 from xunlian.recipe.size import (
+    IMPORTED_PAIRS,
     Shape,
     count_parameters,
     derive_any_shape,
@@ -191,6 +192,13 @@ def _with_architecture(model: Model, pairs: bool) -> Model:
         raise InputError("model.decoder_depth is for pairs: task = translation or summarization.")
     if model.family != "transformer":
         return model
+    if pairs and model.architecture in IMPORTED_PAIRS:
+        if model.init_from:
+            return model
+        raise InputError(
+            f"model.architecture = {model.architecture} is not made anew: start from such a model "
+            "with model.init_from, or choose pegasus or marian."
+        )
     known = (
         ("pegasus", "marian")
         if pairs

@@ -50,7 +50,19 @@ class Model(Table):
         "has attention; only Xunlian opens them.",
     )
     architecture: (
-        Literal["qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun", "pegasus", "marian"]
+        Literal[
+            "qwen3",
+            "qwen2",
+            "llama",
+            "mistral",
+            "gpt2",
+            "speedrun",
+            "pegasus",
+            "marian",
+            "m2m_100",
+            "bart",
+            "mbart",
+        ]
         | None
     ) = Field(
         None,
@@ -61,7 +73,8 @@ class Model(Table):
         "biases. "
         "speedrun: as qwen3, with value embeddings and residual scalars; only Xunlian opens it. "
         "For pairs, pegasus: norms before each part; marian: norms after each part, as in the "
-        "paper. Default: qwen3, and pegasus for pairs.",
+        "paper; m2m_100, bart and mbart come with model.init_from. Default: qwen3, and pegasus for "
+        "pairs.",
     )
     size: str | None = Field(
         None,

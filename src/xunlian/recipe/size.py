@@ -21,6 +21,9 @@ MAX_DEPTH = 160
 MOST_EMBEDDINGS = 0.6
 MOST_MISS = 0.3
 GATE_INPUTS = 32  # as in models/speedrun.py
+IMPORTED_PAIRS = ("m2m_100", "bart", "mbart")
+PAIRS = ("pegasus", "marian", *IMPORTED_PAIRS)
+"""Layouts of an encoder and a decoder; the imported ones are not made anew."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def count_parameters(model: Model, shape: Shape | RecurrentShape, vocab_size: in
         # Biases, and two numbers a channel for each norm.
         encoder += shape.depth * (4 * width + shape.mlp_width + width + 4 * width)
         decoder += shape.decoder_depth * (8 * width + shape.mlp_width + width + 6 * width)
-        ends = 4 * width if model.architecture == "pegasus" else 0
+        ends = 4 * width if model.architecture in ("pegasus", "m2m_100", "mbart") else 0
+        if model.architecture in ("bart", "mbart"):  # learned positions, and norms of what goes in
+            ends += 2 * (model.context + 2) * width + 4 * width
         return encoder + decoder + vocab_size * width + ends
     inner, outer = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     attention = 2 * width * inner + 2 * width * outer
@@ -190,11 +195,11 @@ def _pair_matrices(shape: Shape) -> tuple[int, int]:
 
 
 def _always_tied(model: Model) -> bool:
-    return model.architecture in ("gpt2", "pegasus", "marian")
+    return model.architecture in ("gpt2", *PAIRS)
 
 
 def _shape(model: Model, depth: int, width: int) -> Shape:
-    pairs = model.architecture in ("pegasus", "marian")
+    pairs = model.architecture in PAIRS
     plain = pairs or model.architecture == "gpt2"
     head_width = model.head_width or (
         width // model.heads

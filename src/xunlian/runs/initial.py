@@ -12,26 +12,22 @@ from typing import Any
 from xunlian.errors import InputError
 from xunlian.interop.adapters import is_adapter
 from xunlian.interop.config import Config
-from xunlian.interop.huggingface import (
-    Model,
-    build,
-    read_config,
-    read_start_id,
-)
+from xunlian.interop.huggingface import Model, build, read_config
 from xunlian.models.decoder import DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoderConfig
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
 from xunlian.models.vocabulary import add_tokens
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.settings import Model as ModelSettings
 from xunlian.runs.load import load_folder, load_weights
 from xunlian.shards.corpus import Corpus
+from xunlian.tokenizer.framing import is_framed, languages_of, read_start_id
 from xunlian.tokenizer.sides import load_sides
-from xunlian.tokenizer.tokenizer import extends
+from xunlian.tokenizer.tokenizer import Tokenizer, extends
 
 # Of these a longer context is not to be had: positions are learned, or attention reaches no further
 # back.
-_FIXED_CONTEXT = ("gpt2", "mistral")
+_FIXED_CONTEXT = ("gpt2", "mistral", "bart", "mbart")
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Initial:
         folder: the model folder.
         config: of the network that is trained: the folder's, with room for the corpus's tokens and
             for the recipe's context.
-        known: tokens that the folder's tokenizer has.
+        known: tokens that the folder's tokenizer has, and its network a row for.
         wanted: tokens that the corpus's has.
     """
 
@@ -98,25 +94,38 @@ def start_from(recipe: Recipe, corpus: Corpus) -> tuple[Recipe, Initial | None]:
             f"'{source}' has another tokenizer than the corpus '{corpus.path}'. "
             f"Prepare the corpus with --tokenizer {folder}."
         )
-    if recipe.adapter and corpus.vocab_size > tokenizers.vocab_size:
+    known = min(tokenizers.vocab_size, theirs.vocab_size)
+    if recipe.adapter and corpus.vocab_size > known:
         raise InputError(
-            f"The corpus '{corpus.path}' has {corpus.vocab_size - tokenizers.vocab_size} tokens "
+            f"The corpus '{corpus.path}' has {corpus.vocab_size - known} tokens "
             f"that '{source}' lacks, and an adapter leaves embeddings as they are. Leave [adapter] "
             "out to train all of it, or prepare the corpus with a template of known tokens."
         )
-    start_id = read_start_id(folder)
-    if recipe.task in PAIR_TASKS and start_id not in (None, corpus.pad_id):
-        raise InputError(
-            f"In '{source}', targets start with token {start_id} (decoder_start_token_id), but the "
-            f"corpus '{corpus.path}' starts them with its padding, {corpus.pad_id}. Name that "
-            "token as pad_token in the tokenizer_config.json and prepare the corpus again."
-        )
+    if recipe.task in PAIR_TASKS:
+        _check_start(source, folder, tokenizers.source, corpus)
     config = replace(
         theirs,
         vocab_size=max(theirs.vocab_size, corpus.vocab_size),
         context=max(theirs.context, recipe.model.context),
     )
-    return recipe, Initial(source, folder, config, tokenizers.vocab_size, corpus.vocab_size)
+    return recipe, Initial(source, folder, config, known, corpus.vocab_size)
+
+
+def _check_start(source: str, folder: Path, tokenizer: Tokenizer, corpus: Corpus) -> None:
+    """Raises InputError: the corpus's targets start from another token than the folder's."""
+    start_id, languages = read_start_id(folder), languages_of(tokenizer).values()
+    if start_id in (None, corpus.start_id) or {start_id, corpus.start_id} <= set(languages):
+        return
+    mend = (
+        f"Prepare the corpus again with --tokenizer {folder}."
+        if is_framed(tokenizer, folder)
+        else "Name that token as pad_token in the tokenizer_config.json and prepare the corpus "
+        "again."
+    )
+    raise InputError(
+        f"In '{source}', targets start with token {start_id} (decoder_start_token_id), but in the "
+        f"corpus '{corpus.path}' with {corpus.start_id}. {mend}"
+    )
 
 
 def shape_from_folder(recipe: Recipe) -> Recipe:

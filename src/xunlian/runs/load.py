@@ -1,7 +1,7 @@
 """From what a user names, a run or a Hugging Face model folder, to a model ready for use."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xunlian.errors import InputError, did_you_mean
@@ -14,7 +14,6 @@ from xunlian.interop.huggingface import (
     Model,
     load_model,
     read_end_ids,
-    read_start_id,
 )
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
@@ -24,6 +23,12 @@ from xunlian.recipe.load import shipped_recipes
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.adapted import load_merged
 from xunlian.runs.folder import open_run
+from xunlian.tokenizer.framing import (
+    Frames,
+    known_languages,
+    model_frames,
+    names_both_sides,
+)
 from xunlian.tokenizer.sides import Sides, load_sides
 from xunlian.tokenizer.tokenizer import Tokenizer
 
@@ -32,7 +37,8 @@ from xunlian.tokenizer.tokenizer import Tokenizer
 class Loaded:
     """A model with what belongs to it: its tokenizers, the tokens that end a text, its settings.
 
-    `start_id` is the token that the targets of an encoder-decoder start from, else None.
+    `start_id` is the token that the targets of an encoder-decoder start from, else None; `frames`
+    say how its pairs look, None where it has to be told the languages first (`in_languages`).
     """
 
     folder: Path
@@ -41,6 +47,7 @@ class Loaded:
     end_ids: frozenset[int]
     decoding: Decoding
     start_id: int | None = None
+    frames: Frames | None = None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -114,17 +121,44 @@ def load_run(path: Path | str) -> Loaded:
     model = load_weights(folder)
     tokenizers = load_sides(folder)
     tokenizer = tokenizers.source
-    if tokenizers.vocab_size > model.config.vocab_size:
+    if tokenizers.vocab_size > model.config.vocab_size < max(t.text_size for t in tokenizers):
         raise InputError(
             f"In '{folder}', the tokenizer has {tokenizers.vocab_size} tokens but the "
             f"model only {model.config.vocab_size}. They do not belong together; copy "
             "them again."
         )
     end_ids = frozenset({tokenizer.end_id, *read_end_ids(folder)})
-    start_id = None
-    if isinstance(model, EncoderDecoder | RecurrentPairModel):
-        start_id = _start_id(folder, tokenizer, model.config.vocab_size)
-    return Loaded(folder, model, tokenizers, end_ids, decoding, start_id)
+    loaded = Loaded(folder, model, tokenizers, end_ids, decoding)
+    if not isinstance(model, EncoderDecoder | RecurrentPairModel):
+        return loaded
+    if known_languages(tokenizer, folder) and not names_both_sides(tokenizer):
+        return replace(loaded, start_id=tokenizer.end_id)
+    return _with_frames(loaded, model_frames(tokenizer, folder, (None, None), ""))
+
+
+def in_languages(
+    loaded: Loaded,
+    source: str | None,
+    target: str | None,
+    how: str = "--source-language and --target-language",
+) -> Loaded:
+    """The same for sources and targets in these languages; None: those that its files name.
+
+    `how` says, in a message, how a user names them.
+
+    Raises:
+        InputError: it does not tell languages apart, has none of that code, or one is missing.
+    """
+    require_encoder_decoder(loaded)
+    if loaded.frames is not None and source is None and target is None:
+        return loaded
+    if not known_languages(loaded.tokenizer, loaded.folder):
+        raise InputError(
+            f"'{loaded.folder}' does not tell languages apart: it goes from one to the other. "
+            "Name none."
+        )
+    languages = (source, target)
+    return _with_frames(loaded, model_frames(loaded.tokenizer, loaded.folder, languages, how))
 
 
 def require_decoder(loaded: Loaded) -> Decoder | RecurrentModel:
@@ -155,12 +189,11 @@ def require_encoder_decoder(loaded: Loaded) -> EncoderDecoder | RecurrentPairMod
     )
 
 
-def _start_id(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> int:
-    start_id = read_start_id(folder)
-    start_id = tokenizer.pad_id if start_id is None else start_id
-    if start_id is None or not 0 <= start_id < vocab_size:
+def _with_frames(loaded: Loaded, frames: Frames) -> Loaded:
+    start_id = loaded.tokenizer.pad_id if frames.start_id is None else frames.start_id
+    if start_id is None or not 0 <= start_id < loaded.model.config.vocab_size:
         raise InputError(
-            f"'{folder}' does not say from which token targets start. Set decoder_start_token_id "
-            "in its config.json."
+            f"'{loaded.folder}' does not say from which token targets start. Set "
+            "decoder_start_token_id in its config.json."
         )
-    return start_id
+    return replace(loaded, start_id=start_id, frames=frames._replace(start_id=start_id))

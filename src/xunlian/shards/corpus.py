@@ -33,8 +33,13 @@ class Corpus:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills and starts sequences; the end token's where there is no such id."""
+        """The id that fills sequences; the end token's where there is no such id."""
         return self.card["tokenizer"].get("pad_id", self.end_id)
+
+    @property
+    def start_id(self) -> int:
+        """The id that a decoder reads before a target; often that which fills."""
+        return self.card["tokenizer"].get("start_id", self.pad_id)
 
     @property
     def turn_end_id(self) -> int | None:

@@ -166,7 +166,7 @@ def measure(run: Run, corpus: Corpus) -> dict[str, Any]:
     by_length: list[Any] = []
     if recipe.task in PAIR_TASKS:
         source, target = (corpus.stream("val", column) for column in ("source", "target"))
-        by_place, by_length = pair_positions(model, source, target, context, corpus.pad_id, dtype)
+        by_place, by_length = pair_positions(model, source, target, context, corpus.start_id, dtype)
         found = evaluate_pairs(
             recipe, loaded, [str(corpus.path)], metrics=(), bootstrap=0, output=None
         )

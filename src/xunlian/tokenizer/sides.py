@@ -16,6 +16,7 @@ import tokenizers
 
 from xunlian.errors import InputError
 from xunlian.tokenizer.fingerprint import TARGET, joint_fingerprint
+from xunlian.tokenizer.framing import Frame, read_frames
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer, with_end_template, wrap
 
 
@@ -43,6 +44,12 @@ class Sides(NamedTuple):
     def of(self, column: str | None) -> Tokenizer:
         """That of the column 'target' of pairs, or else of any text."""
         return self.target if column == "target" else self.source
+
+    def frame(self, column: str | None) -> Frame:
+        """What stands around a text of that column; around any text, the end token."""
+        if column not in ("source", "target"):
+            return Frame((), (self.source.end_id,))
+        return read_frames(self.of(column))[column == "target"]
 
     def save(self, folder: Path) -> None:
         """Write the files above into `folder`, which exists."""

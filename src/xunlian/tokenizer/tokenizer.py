@@ -64,6 +64,18 @@ class Tokenizer:
     chat_template: str | None = None
 
     @property
+    def text_size(self) -> int:
+        """One more than the largest id that a text can have: special tokens may have larger ones.
+
+        Some BARTs have no row for their tokenizer's <mask>, the last token.
+        """
+        special = {
+            i for i, token in self.backend.get_added_tokens_decoder().items() if token.special
+        }
+        ids = set(self.backend.get_vocab(with_added_tokens=True).values())
+        return max(ids - special) + 1
+
+    @property
     def start_ids(self) -> list[int]:
         """What the tokenizer's file puts before a text, such as Llama's <|begin_of_text|>."""
         added = self.backend.encode("", add_special_tokens=True).ids
@@ -95,7 +107,8 @@ class Tokenizer:
         """The token of each id below `rows`; ids without one get names that no text contains."""
         found = [f"[unused-{i}]" for i in range(rows)]
         for token, i in self.backend.get_vocab(with_added_tokens=True).items():
-            found[i] = token
+            if i < rows:
+                found[i] = token
         return found
 
     @property

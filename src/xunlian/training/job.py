@@ -226,13 +226,16 @@ def _write_model_folder(run: Run, config: Config, corpus: Corpus, base: str | No
     """
     run.model_folder.mkdir(parents=True, exist_ok=True)
     tokenizers = load_sides(corpus.path)
+    forced = tokenizers.frame("target").before
     write_config(
         run.model_folder,
         config,
         corpus.end_id,
-        corpus.pad_id,
+        corpus.start_id,
         before_id=tokenizers.source.before_id,
         turn_end_id=corpus.turn_end_id,
+        pad_id=corpus.pad_id,
+        forced_id=forced[0] if forced else None,
     )
     tokenizers.save(run.model_folder)
     if run.recipe.adapter:

@@ -6,7 +6,8 @@ from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model, build
 from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs, speedrun
 from xunlian.models.decoder import DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.models.recurrent_pairs import RecurrentPairModel
 from xunlian.models.speedrun import Speedrun

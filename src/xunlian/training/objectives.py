@@ -149,7 +149,7 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
         if not corpus.split_card(split)["pairs"]:
             return None
         columns = (corpus.stream(split, "source"), corpus.stream(split, "target"))
-        start, seed = corpus.pad_id, recipe.training.seed if split == "train" else None
+        start, seed = corpus.start_id, recipe.training.seed if split == "train" else None
         if not recurrent:
             return PairRows(*columns, context, start, seed)
         return SortedPairs(*columns, context, _rows_per_step(recipe), start, seed)

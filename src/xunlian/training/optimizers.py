@@ -293,7 +293,7 @@ def _by_shape(parameters: list[nn.Parameter]) -> dict[torch.Size, list[nn.Parame
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:
-    if name.startswith(("embedding", "positions", "values")):
+    if name.startswith(("embedding", "values")) or name.endswith("positions.weight"):
         return "embedding"
     if name.startswith("head"):
         return "head"

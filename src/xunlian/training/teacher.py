@@ -13,7 +13,8 @@ from torch import Tensor
 from xunlian.errors import InputError
 from xunlian.interop.huggingface import read_config
 from xunlian.models.decoder import Decoder, DecoderConfig
-from xunlian.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from xunlian.models.encoder_decoder import EncoderDecoder
+from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import PAIR_TASKS, Recipe
 from xunlian.recipe.settings import Model as ModelSettings

@@ -27,8 +27,9 @@ from xunlian.corpus.pairs.clean import REASONS
 from xunlian.corpus.pairs.read import Pair, PairSource
 from xunlian.corpus.pairs.survey import PairSurvey, find_reading, kept_pairs, size, survey_pairs
 from xunlian.corpus.reading.sources import Source
+from xunlian.corpus.reading.tmx import Languages
 from xunlian.corpus.sample import Sampler, texts
-from xunlian.corpus.vocabulary import make_tokenizer
+from xunlian.corpus.vocabulary import given_place, make_tokenizer
 from xunlian.errors import InputError
 from xunlian.files import atomic_folder, write_json
 from xunlian.recipe.settings import Recipe
@@ -37,6 +38,7 @@ from xunlian.shards.corpus import CARD, FORMAT, Corpus, open_corpus
 from xunlian.shards.format import token_dtype
 from xunlian.shards.writer import SHARD_TOKENS, ShardWriter
 from xunlian.tokenizer.fingerprint import TARGET
+from xunlian.tokenizer.framing import start_of_targets
 from xunlian.tokenizer.sides import Sides, load_sides, side_by_side
 from xunlian.tokenizer.tokenizer import Tokenizer
 from xunlian.tokenizer.train import KINDS
@@ -66,7 +68,7 @@ def build_pair_corpus(
     reading = find_reading(recipe)
     with atomic_folder(out) as folder:
         found = survey_pairs(reading)
-        tokenizers = _make_tokenizers(recipe.tokenizer, found)
+        tokenizers = _make_tokenizers(recipe.tokenizer, found, reading.languages)
         samples = found.samples if tokenizers.separate else found.samples[:1]
         seen = [
             (list(head(_texts(sample))), tokenizer)
@@ -138,6 +140,7 @@ def build_pair_corpus(
                     "vocab_size": tokenizers.vocab_size,
                     "end_id": tokenizers.source.end_id,
                     "pad_id": _pad_id(tokenizers.source),
+                    "start_id": start_of_targets(tokenizers.source, given_place(recipe.tokenizer)),
                     "fingerprint": tokenizers.fingerprint,
                 },
                 "fertility": overall(splits) | fertility(*measured),
@@ -147,13 +150,13 @@ def build_pair_corpus(
     return open_corpus(out)
 
 
-def _make_tokenizers(settings: TokenizerSettings, found: PairSurvey) -> Sides:
+def _make_tokenizers(settings: TokenizerSettings, found: PairSurvey, languages: Languages) -> Sides:
     """One for both sides, or one for each; or those of a folder that has both."""
     if settings.kind not in KINDS and (Path(settings.kind) / TARGET).is_dir():
         return load_sides(settings.kind)
     if not settings.separate:
         sample = partial(_texts, found.samples[0])
-        both = make_tokenizer(settings, sample, sum(found.bytes), pad=True)
+        both = make_tokenizer(settings, sample, sum(found.bytes), languages)
         return Sides(both, both)
     if settings.kind not in KINDS:
         raise InputError(
@@ -161,7 +164,7 @@ def _make_tokenizers(settings: TokenizerSettings, found: PairSurvey) -> Sides:
             f"'{settings.kind}' names one. Leave one of them out."
         )
     source, target = (
-        make_tokenizer(settings, partial(_texts, sample), size, pad=True)
+        make_tokenizer(settings, partial(_texts, sample), size, languages)
         for sample, size in zip(found.samples, found.bytes, strict=True)
     )
     return side_by_side(source, target)
