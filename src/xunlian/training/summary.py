@@ -1,10 +1,10 @@
-"""What a finished training shows: its scores, samples, the report, and what to type next."""
+"""What a finished training shows: its scores, samples and report."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xunlian.console import console, say
+from xunlian.console import console, say, warn
 from xunlian.decoding.chat import fit_prompt, reply
 from xunlian.decoding.generate import generate_texts
 from xunlian.decoding.model import LoadedModel, make_engine
@@ -12,13 +12,14 @@ from xunlian.decoding.translator import prepare_translator
 from xunlian.errors import InputError
 from xunlian.evaluation.preferences import ALSO, needs_reference
 from xunlian.files import write_text
-from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS, Recipe
+from xunlian.recipe.settings import CHAT_TASKS, PAIR_TASKS
 from xunlian.report.page import ReportData, format_bytes, render_report
 from xunlian.runs.folder import Run
 from xunlian.runs.load import Loaded, load_run, require_decoder
 from xunlian.shards.corpus import Corpus
 from xunlian.shards.stream import TokenStream
 from xunlian.tokenizer.chat import require_chat
+from xunlian.training.advice import next_commands, too_long
 from xunlian.training.display import duration
 
 SAMPLE_TOKENS = 160
@@ -135,49 +136,6 @@ def _shown(text: str) -> str:
     return text if len(text) <= SAMPLE_CHARACTERS else text[:SAMPLE_CHARACTERS] + " ..."
 
 
-def next_commands(run: Run) -> list[tuple[str, str]]:
-    """(command, what it does), for a reader who wonders what to type now."""
-    longer = (
-        f"xunlian train {run.path} --resume training.budget={_longer(run.recipe)}",
-        "train it longer",
-    )
-    merge = (f"xunlian merge {run.path} --out merged", "a whole model of adapter and base")
-    more = [longer, merge] if run.recipe.adapter else [longer]
-    if run.recipe.task == "translation":
-        return [
-            (f"xunlian translate {run.path}", "type a line, or: < source.txt > target.txt"),
-            (f"xunlian evaluate {run.path} --metrics bleu", "score it on the validation pairs"),
-            *more,
-        ]
-    if run.recipe.task == "summarization":
-        return [
-            (f"xunlian summarize {run.path}", "type a line, or: < texts.txt > summaries.txt"),
-            (f"xunlian evaluate {run.path} --metrics rouge", "score it on the validation pairs"),
-            *more,
-        ]
-    if run.recipe.task in CHAT_TASKS:
-        return [
-            (f"xunlian chat {run.path}", "talk with it"),
-            (f"xunlian evaluate {run.path}", "score it on the held-out answers"),
-            *more,
-        ]
-    prompt = (run.recipe.prompts or ("",))[0].strip().replace("\n", " ")
-    return [
-        (f'xunlian generate {run.path} --prompt "{prompt}"', "let it write"),
-        (f"xunlian evaluate {run.path}", "score it, document by document"),
-        *more,
-        ("xunlian prepare mytext.txt --out corpora/mine", "a model of your own text begins here"),
-    ]
-
-
-def _longer(recipe: Recipe) -> str:
-    from xunlian.recipe.budget import parse_budget
-
-    budget = parse_budget(recipe.training.budget or "1h")
-    amount = budget.amount * 4
-    return f"{amount:.0f}s" if budget.unit == "seconds" else f'"{amount:g} {budget.unit}"'
-
-
 def _print(
     run: Run,
     facts: dict[str, Any],
@@ -200,6 +158,8 @@ def _print(
     elif "perplexity" in scores:
         bits = f", bits per byte {scores['bits_per_byte']:.3f}" if "bits_per_byte" in scores else ""
         say(f"Validation: loss {scores['loss']:.4f}, perplexity {scores['perplexity']:.2f}{bits}.")
+    if advice := too_long(facts):
+        warn(advice)
     for prompt, text in samples:
         console().print(Text("\n" + prompt, style="bold") + Text(text, style="not bold"))
     for source, reference, text in translations:
@@ -267,7 +227,9 @@ def _report(
         )
     if facts.get("skipped"):
         notes.append(f"{facts['skipped']} steps were left out: their gradient was not finite.")
-    if facts.get("best_step") and facts["best_step"] < facts["step"]:
+    if advice := too_long(facts):
+        notes.append(advice)
+    elif facts.get("best_step") and facts["best_step"] < facts["step"]:
         notes.append(
             f"model/ holds the weights of step {facts['best_step']}, whose validation "
             "loss was the best."
