@@ -37,15 +37,17 @@ LABELS: dict[tuple[str, str], tuple[dict[str, str], bool]] = {
 }  # fmt: skip
 WORDS = {
     "en": {
-        "head": "| | before | after |",
-        "cost": "{parameters:.1f}M parameters, {tokens:.1f}M tokens in {minutes:.0f} minutes on "
-        "{threads} cores ({machine}), {date}.",
+        "before": "before",
+        "after": "after",
+        "cost": "{parameters:.1f}M parameters, {tokens:.1f}M tokens in {minutes:.0f} minutes; "
+        "{machine}; {date}.",
         "samples": "What it says:",
     },
     "zh": {
-        "head": "| | 微调前 | 微调后 |",
-        "cost": "{parameters:.1f}M 参数，{tokens:.1f}M token，{threads} 个核心（{machine}）上 "
-        "{minutes:.0f} 分钟，{date}。",
+        "before": "微调前",
+        "after": "微调后",
+        "cost": "{parameters:.1f}M 参数，{tokens:.1f}M token，{minutes:.0f} 分钟；{machine}；"
+        "{date}。",
         "samples": "它的回答：",
     },
 }
@@ -74,9 +76,10 @@ def table(newest: dict[tuple[str, str], dict[str, Any]], language: str) -> list[
         newest: (stage, measure) -> the row that counts.
     """
     words, lines = WORDS[language], []
+    # Base models start from nothing, so there is nothing before.
+    stages = [name for name in ("before", "after") if any(stage == name for stage, _ in newest)]
     for (measure, score), (labels, is_share) in LABELS.items():
-        cells = [_cell(newest.get((stage, measure)), score, is_share)
-                 for stage in ("before", "after")]  # fmt: skip
+        cells = [_cell(newest.get((stage, measure)), score, is_share) for stage in stages]
         if any(cells):
             lines.append(f"| {labels[language]} | {' | '.join(cell or '-' for cell in cells)} |")
     if not lines:
@@ -93,7 +96,9 @@ def table(newest: dict[tuple[str, str], dict[str, Any]], language: str) -> list[
     found = newest.get(("after", "samples"), {}).get("samples", [])
     said = "\n\n".join(f"> {prompt.strip()}\n{answer.strip()}" for prompt, answer in found)
     shown = ["", words["samples"], "", "```text", said, "```"] if said else []
-    return [words["head"], "|---|---|---|", *lines, "", cost, *shown]
+    columns = [words[stage] if len(stages) > 1 else "" for stage in stages]
+    head = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(stages)) + "|"]
+    return [*head, *lines, "", cost, *shown]
 
 
 def _cell(row: dict[str, Any] | None, score: str, is_share: bool) -> str:

@@ -49,12 +49,23 @@ def test_newest_full_rows_fill_their_place_and_nothing_else(tmp_path, monkeypatc
     assert "| bits per byte of held-out text | 2.500 | 1.234 |" in text
     assert "| perplexity of it, per token | 90.0 | 8.0 |" in text
     assert "| right results | - | 2.0% (1.0% to 5.5%) |" in text
-    assert "14.0M parameters, 2.5M tokens in 5 minutes on 2 cores (a CPU), 2026-01-01." in text
+    assert "14.0M parameters, 2.5M tokens in 5 minutes; a CPU; 2026-01-01." in text
     assert "> 1+1?\n2\n```" in text
     assert "old" not in text and "<!-- measured: x -->\nkept\n<!-- end -->" in text
     assert "微调前" in (tmp_path / "models.zh.md").read_text("utf-8")
     card_tables.write_tables("cards", tmp_path)
     assert (tmp_path / "models.md").read_text("utf-8") == text
+
+
+def test_a_base_has_nothing_before():
+    import card_tables
+
+    newest = {("after", "perplexity"): row("after", "perplexity", scores={"perplexity": 9.0})}
+    assert card_tables.table(newest, "en")[:3] == [
+        "| |  |",
+        "|---|---|",
+        "| perplexity of it, per token | 9.0 |",
+    ]
 
 
 def test_every_card_has_a_place_for_every_recipe_in_both_languages():
