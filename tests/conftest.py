@@ -86,6 +86,19 @@ def no_measuring():
         yield
 
 
+@pytest.fixture(scope="session")
+def backwards_corpus(tiny_run, tmp_path_factory) -> Path:
+    """A text that `tiny_run` does not know, every line backwards, in its tokens."""
+    import xunlian
+
+    folder = tmp_path_factory.mktemp("backwards")
+    lines = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000].splitlines()
+    (folder / "text.txt").write_text("".join(line[::-1] + "\n" for line in lines), "utf-8")
+    return xunlian.prepare(
+        folder / "text.txt", out=folder / "corpus", tokenizer=str(tiny_run / "model"), val=0.1
+    ).path
+
+
 def xunlian_command(
     *arguments: object,
     cwd: Path | None = None,

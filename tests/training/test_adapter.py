@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from brief import train, training_lines, validation_lines
-from conftest import SAMPLES, xunlian_command
+from conftest import xunlian_command
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -22,26 +22,15 @@ ADAPTER = ["adapter.kind=lora", "adapter.rank=4", "training.budget=30 steps"]
 
 
 @pytest.fixture(scope="module")
-def verse_corpus(tiny_run, tmp_path_factory):
-    """A text that the base does not know, every line backwards, in its tokens."""
-    folder = tmp_path_factory.mktemp("verse")
-    lines = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:60_000].splitlines()
-    (folder / "verse.txt").write_text("".join(line[::-1] + "\n" for line in lines), "utf-8")
-    return xunlian.prepare(
-        folder / "verse.txt", out=folder / "corpus", tokenizer=str(tiny_run / "model"), val=0.1
-    ).path
-
-
-@pytest.fixture(scope="module")
-def adapted(verse_corpus, tiny_run, tmp_path_factory):
+def adapted(backwards_corpus, tiny_run, tmp_path_factory):
     """A run of thirty steps on it."""
     out = tmp_path_factory.mktemp("adapted") / "run"
-    return train(verse_corpus, out, f"model.init_from={tiny_run}", *ADAPTER)
+    return train(backwards_corpus, out, f"model.init_from={tiny_run}", *ADAPTER)
 
 
-def test_what_is_new_is_learned_and_the_base_is_left_as_it_was(adapted, verse_corpus, tiny_run):
-    before = xunlian.evaluate(tiny_run, verse_corpus)["scores"]["perplexity"]
-    after = xunlian.evaluate(adapted.path, verse_corpus)["scores"]["perplexity"]
+def test_what_is_new_is_learned_and_the_base_is_left_as_it_was(adapted, backwards_corpus, tiny_run):
+    before = xunlian.evaluate(tiny_run, backwards_corpus)["scores"]["perplexity"]
+    after = xunlian.evaluate(adapted.path, backwards_corpus)["scores"]["perplexity"]
     assert after < 0.5 * before
     known = json.loads((adapted.model_folder / "base.json").read_text())["weights_sha256"]
     assert fingerprint(load_model(tiny_run / "model")) == known
@@ -57,13 +46,13 @@ def test_model_and_checkpoints_hold_the_adapter_alone(adapted):
     assert state and all(".adapter." in name for name in state)
 
 
-def test_the_merged_model_validates_as_the_training_did(adapted, verse_corpus):
+def test_the_merged_model_validates_as_the_training_did(adapted, backwards_corpus):
     """In training base and adapter multiply one by one; what is loaded is one matrix."""
     from xunlian.evaluation.perplexity import StreamValidation
     from xunlian.shards.corpus import open_corpus
 
     loaded = load_run(adapted.path)
-    validation = StreamValidation(open_corpus(verse_corpus).stream("val"), 32)
+    validation = StreamValidation(open_corpus(backwards_corpus).stream("val"), 32)
     with torch.no_grad():
         nats, tokens = validation.nats(loaded.model, 0, validation.parts, torch.float32)
     best = min(line["val_loss"] for line in validation_lines(adapted))
@@ -75,12 +64,12 @@ def test_the_merged_model_validates_as_the_training_did(adapted, verse_corpus):
     [["training.precision=fp32"], ["training.precision=bf16", "adapter.kind=dora"]],
     ids=["lora fp32", "dora bf16"],
 )
-def test_a_resumed_run_ends_bit_identically(settings, verse_corpus, tiny_run, tmp_path):
+def test_a_resumed_run_ends_bit_identically(settings, backwards_corpus, tiny_run, tmp_path):
     fixed = [
         f"model.init_from={tiny_run}", *ADAPTER, *settings,
         "adapter.dropout=0.1", "training.checkpoint_every=5", "training.budget=12 steps",
     ]  # fmt: skip
-    whole = train(verse_corpus, tmp_path / "whole", *fixed, "training.keep_checkpoints=9")
+    whole = train(backwards_corpus, tmp_path / "whole", *fixed, "training.keep_checkpoints=9")
     shutil.copytree(whole.path, tmp_path / "cut")
     for name in ("step-00000010", "step-00000012"):
         shutil.rmtree(tmp_path / "cut" / "checkpoints" / name)
@@ -91,9 +80,9 @@ def test_a_resumed_run_ends_bit_identically(settings, verse_corpus, tiny_run, tm
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_named_matrices_alone_get_an_adapter(verse_corpus, tiny_run, tmp_path):
+def test_named_matrices_alone_get_an_adapter(backwards_corpus, tiny_run, tmp_path):
     run = train(
-        verse_corpus, tmp_path / "run", f"model.init_from={tiny_run}", *ADAPTER,
+        backwards_corpus, tmp_path / "run", f"model.init_from={tiny_run}", *ADAPTER,
         'adapter.targets=["q_proj", "up_proj"]',
         "training.budget=2 steps",
     )  # fmt: skip
@@ -108,13 +97,15 @@ def refusal(corpus, out, *settings):
     return str(error.value)
 
 
-def test_what_does_not_go_with_an_adapter_is_refused(verse_corpus, tiny_run, adapted, tmp_path):
+def test_what_does_not_go_with_an_adapter_is_refused(backwards_corpus, tiny_run, adapted, tmp_path):
     out, base = tmp_path / "run", f"model.init_from={tiny_run}"
-    assert "model.init_from" in refusal(verse_corpus, out)
-    assert "training.precision=fp8" in refusal(verse_corpus, out, base, "training.precision=fp8")
-    message = refusal(verse_corpus, out, base, "adapter.targets=q_prj")
+    assert "model.init_from" in refusal(backwards_corpus, out)
+    assert "training.precision=fp8" in refusal(
+        backwards_corpus, out, base, "training.precision=fp8"
+    )
+    message = refusal(backwards_corpus, out, base, "adapter.targets=q_prj")
     assert "'q_prj'" in message and "Did you mean 'q_proj'" in message
-    message = refusal(verse_corpus, out, f"model.init_from={adapted.path}")
+    message = refusal(backwards_corpus, out, f"model.init_from={adapted.path}")
     assert "xunlian merge" in message
 
 
@@ -148,11 +139,11 @@ def test_other_layouts_learn_with_adapters_too(architecture, tiny_corpus, pairs_
 
 
 @pytest.mark.slow
-def test_compiled_and_eager_learn_alike(verse_corpus, tiny_run, tmp_path):
+def test_compiled_and_eager_learn_alike(backwards_corpus, tiny_run, tmp_path):
     losses = []
     for compiled in ("on", "off"):
         run = train(
-            verse_corpus, tmp_path / compiled, f"model.init_from={tiny_run}", *ADAPTER,
+            backwards_corpus, tmp_path / compiled, f"model.init_from={tiny_run}", *ADAPTER,
             f"training.compile={compiled}", "training.attention=matmul", "training.budget=5 steps",
         )  # fmt: skip
         assert open_run(run.path).recipe.training.compile == compiled
@@ -160,9 +151,9 @@ def test_compiled_and_eager_learn_alike(verse_corpus, tiny_run, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_an_adapter_run_is_a_start_for_training_all_of_it(adapted, verse_corpus, tmp_path):
+def test_an_adapter_run_is_a_start_for_training_all_of_it(adapted, backwards_corpus, tmp_path):
     run = train(
-        verse_corpus, tmp_path / "run", f"model.init_from={adapted.path}",
+        backwards_corpus, tmp_path / "run", f"model.init_from={adapted.path}",
         "training.budget=1 steps", "training.learning_rate=1e-9", "training.optimizer=adamw",
     )  # fmt: skip
     (line,) = validation_lines(run)
@@ -176,12 +167,12 @@ def test_a_network_that_only_xunlian_opens_is_refused(tiny_corpus, tmp_path):
     assert "only Xunlian opens" in message
 
 
-def test_a_resume_on_other_base_weights_is_refused(verse_corpus, tiny_run, tmp_path):
+def test_a_resume_on_other_base_weights_is_refused(backwards_corpus, tiny_run, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(tiny_run, base)
     settings = [f"model.init_from={base}", *ADAPTER, "training.budget=2 steps"]
-    run = train(verse_corpus, tmp_path / "run", *settings)
-    again = train(verse_corpus, tmp_path / "other", f"model.init_from={base}", *ADAPTER[2:])
+    run = train(backwards_corpus, tmp_path / "run", *settings)
+    again = train(backwards_corpus, tmp_path / "other", f"model.init_from={base}", *ADAPTER[2:])
     shutil.copy(again.model_folder / "model.safetensors", base / "model" / "model.safetensors")
     done = xunlian_command("train", run.path, "--resume", "training.budget=3 steps")
     assert done.returncode == 2

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from brief import train, training_lines, validation_lines
-from conftest import SAMPLES, TINY, xunlian_command
+from conftest import TINY, xunlian_command
 from safetensors.torch import load_file
 
 import xunlian
@@ -20,17 +20,6 @@ from xunlian.runs.load import load_run
 from xunlian.shards.corpus import open_corpus
 
 SETTINGS = ["adapter.rank=4", "training.budget=20 steps"]
-
-
-@pytest.fixture(scope="module")
-def backwards_corpus(tiny_run, tmp_path_factory):
-    """A text that the base does not know, every line backwards, in its tokens."""
-    folder = tmp_path_factory.mktemp("backwards")
-    lines = (SAMPLES / "shakespeare.txt").read_text("utf-8")[:40_000].splitlines()
-    (folder / "text.txt").write_text("".join(line[::-1] + "\n" for line in lines), "utf-8")
-    return xunlian.prepare(
-        folder / "text.txt", out=folder / "corpus", tokenizer=str(tiny_run / "model"), val=0.1
-    ).path
 
 
 @pytest.fixture(scope="module", params=["int8", "nf4"])

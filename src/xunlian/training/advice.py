@@ -21,8 +21,8 @@ def too_long(facts: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"The validation loss was lowest at step {best:,} of {last:,}, whose weights are kept: "
-        f"afterwards the text was learned by heart. A shorter training, whose rates fall in time "
-        f'(training.budget="{best} steps"), or more text gives a better model.'
+        "afterwards it rose, as when a text is learned by heart. A shorter training, whose rates "
+        f'fall in time (training.budget="{best} steps"), or more text gives a better model.'
     )
 
 
