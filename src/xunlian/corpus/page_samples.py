@@ -73,6 +73,8 @@ def _candidates(
     work: Path, chunks: Sequence[Chunk], kinds: Sequence[Kind]
 ) -> Iterator[tuple[PageSample, bool]]:
     """Pages with a text, and whether it is Chinese."""
+    if not chunks:  # then the libraries for pages need not be there
+        return
     from xunlian.corpus.stages.html import make_viewer
 
     view = make_viewer()
