@@ -50,6 +50,25 @@ def test_outputs_states_and_all_gradients_follow_the_equations(family, length, d
         assert (found - right).norm() <= tolerance * right.norm()
 
 
+@pytest.mark.parametrize(
+    ("family", "kernel"), [("rnn", "rnn_tanh"), ("gru", "gru"), ("lstm", "lstm")]
+)
+def test_the_library_is_told_when_gradients_are_wanted(family, kernel, monkeypatch):
+    """cuDNN keeps what they need only then, and fails without it."""
+    told, library = [], getattr(torch, kernel)
+
+    def spy(*arguments):
+        told.append(arguments[-3])
+        return library(*arguments)
+
+    monkeypatch.setattr(torch, kernel, spy)
+    layer = layer_of(family)
+    layer(some(4, ROWS, INPUTS))
+    with torch.no_grad():
+        layer(some(4, ROWS, INPUTS))
+    assert told == [True, False]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("cut", [3, LENGTH - 1])
 def test_a_text_in_two_pieces_is_the_text(family, cut):

@@ -62,7 +62,8 @@ def scan(
     Returns h of every step and the state after the last, this in fp32 at least.
     """
     start = state_SBD.to(x_LBD.dtype).split(1)
-    options = True, 1, 0.0, False, False, False  # biases, layers, dropout, train, both ways, rows
+    learns = torch.is_grad_enabled()  # cuDNN keeps what going back needs only when told so
+    options = True, 1, 0.0, learns, False, False  # biases, layers, dropout, train, both ways, rows
     if family == "lstm" and len(x_LBD) == 1:
         # The fused layer packs its weights at every call: 1.4 to 5 times the time of a cell.
         h_BD, c_BD = torch.lstm_cell(x_LBD[0], [state_BD[0] for state_BD in start], *weights)
