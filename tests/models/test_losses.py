@@ -4,10 +4,15 @@ import math
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from xunlian.models.losses import IGNORED, chunk_gradients, chunk_positions, cross_entropy
+from xunlian.models.losses import (
+    IGNORED,
+    chunk_gradients,
+    chunk_positions,
+    cross_entropy,
+    gpu_chunk_logits,
+)
 
 WIDTH = 8
 
@@ -135,8 +140,9 @@ def test_a_chunk_never_holds_more_logits_than_it_may():
     )  # but a chunk is never so small that it is slow
 
 
-def test_a_chunk_fills_a_gpu():
+@pytest.mark.parametrize(("gigabytes", "logits"), [(141, 29), (80, 28), (24, 27), (8, 25)])
+def test_a_chunk_fills_a_gpu_and_not_its_memory(gigabytes, logits):
     """Small ones are hundreds of launches a step, and the head's gradient goes by each time."""
-    with FakeTensorMode():
-        weight_VD = torch.empty(50_000, 8, device="cuda")
-    assert 2048 <= chunk_positions(weight_VD) <= 4096
+    assert gpu_chunk_logits(gigabytes * 1e9) == 1 << logits
+    eager = 21 * gpu_chunk_logits(gigabytes * 1e9)
+    assert eager < gigabytes * 1e9 / 7

@@ -58,27 +58,35 @@ class Linear(nn.Linear):
 
 
 def joined_linear(x: Tensor, layers: list[Linear], norm: nn.Module | None) -> tuple[Tensor, ...]:
-    """`norm`, then one matrix product for several layers: the output of each.
+    """`norm`, then several layers of the same input: the output of each.
 
-    The weights are joined while they are cast, which costs nothing more than the cast. Gain and
-    bias of the norm are multiplied into them there: their gradients are then sums over a matrix
-    instead of slow reductions over all positions. Frozen weights are cast already and want no
-    gradients: they are taken as they are, so that there is no second copy of them.
+    On a CPU they are one matrix product, whose weights are joined while they are cast, which costs
+    nothing more than the cast. On a GPU each product fills the device alone, and to join their
+    gradients would cost a pass over them. Gain and bias of the norm are multiplied into the
+    weights: their gradients are then sums over a matrix instead of slow reductions over all
+    positions. Frozen weights are cast already and want no gradients: they are taken as they are,
+    so that there is no second copy of them.
     """
     if layers[0].frozen or any(layer.adapter is not None for layer in layers):
         x = x if norm is None else norm(x)
         return tuple(layer(x) for layer in layers)
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+    weights: list[Tensor] = [layer.weight for layer in layers]
+    biases: list[Any] = [layer.bias for layer in layers]
+    if not x.is_cuda:
+        weights = [torch.cat(weights)]
+        biases = [None if biases[0] is None else torch.cat(biases)]
     if isinstance(norm, RMSNorm):
-        x, weight = norm.without_gain(x), weight * norm.weight
-    elif isinstance(norm, LayerNorm) and bias is not None:
-        bias = bias + weight @ norm.bias
-        x, weight = norm.without_gain(x), weight * norm.weight
+        x, weights = norm.without_gain(x), [weight * norm.weight for weight in weights]
+    elif isinstance(norm, LayerNorm) and layers[0].bias is not None:
+        biases = [bias + w @ norm.bias for bias, w in zip(biases, weights, strict=True)]
+        x, weights = norm.without_gain(x), [weight * norm.weight for weight in weights]
     elif norm is not None:
         x = norm(x)
-    joined = layers[0].product(x, weight, bias)
-    return joined.split([layer.out_features for layer in layers], dim=-1)
+    product = layers[0].product
+    outputs = [product(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+    if x.is_cuda:
+        return tuple(outputs)
+    return outputs[0].split([layer.out_features for layer in layers], dim=-1)
 
 
 class RMSNorm(nn.Module):

@@ -17,13 +17,24 @@ from torch.nn import functional as F
 
 IGNORED = -1
 CHUNK_LOGITS = 1 << 22  # logits alive at once on a CPU: 16 MB in fp32
-# On a GPU a chunk must fill the device, and each reads and writes the gradient of the head.
-GPU_CHUNK_LOGITS = 1 << 27
+GPU_BYTES_PER_LOGIT = 160  # of the memory of a GPU
 
 
 def chunk_logits(device: torch.device) -> int:
     """Logits alive at once."""
-    return GPU_CHUNK_LOGITS if device.type == "cuda" else CHUNK_LOGITS
+    if device.type != "cuda":
+        return CHUNK_LOGITS
+    return gpu_chunk_logits(torch.cuda.get_device_properties(device).total_memory)
+
+
+def gpu_chunk_logits(memory: float) -> int:
+    """Logits alive at once on a GPU with `memory` bytes: a power of two, 2^27 with 24 GB.
+
+    A chunk must fill the device, and each reads and writes the gradient of the head: with 2^29 the
+    loss of GPT-2's head takes 0.88 of the time that it takes with 2^27. Compiled they take a 32nd
+    of the memory at most, eager a seventh.
+    """
+    return 1 << max(22, int(memory / GPU_BYTES_PER_LOGIT).bit_length() - 1)
 
 
 def chunk_positions(weight_VD: Tensor) -> int:
@@ -82,18 +93,16 @@ def chunk_gradients(
 def hard_loss(logits_NV: Tensor, targets_N: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each position, (N, 1), and its gradient by the logits, also where the target
     is IGNORED."""
-    maximum_N1 = logits_NV.amax(-1, keepdim=True)
-    exponentials_NV = (logits_NV - maximum_N1).exp()
-    total_N1 = exponentials_NV.sum(-1, keepdim=True)
+    total_N1 = logits_NV.logsumexp(-1, keepdim=True)
     index_N1 = targets_N.clamp(min=0).unsqueeze(-1)
-    losses_N1 = total_N1.log() + maximum_N1 - (1 - smoothing) * logits_NV.gather(-1, index_N1)
+    losses_N1 = total_N1 - (1 - smoothing) * logits_NV.gather(-1, index_N1)
     if smoothing:
         losses_N1 = losses_N1 - smoothing * logits_NV.mean(-1, keepdim=True)
     # 32-bit numbers: a processor compares twice as many at once.
     columns = torch.arange(logits_NV.shape[-1], dtype=torch.int32, device=index_N1.device)
     is_target = columns == index_N1.int()
     wanted_NV = is_target.float() * (1 - smoothing) + smoothing / logits_NV.shape[-1]
-    return losses_N1, exponentials_NV / total_N1 - wanted_NV
+    return losses_N1, (logits_NV - total_N1).exp() - wanted_NV
 
 
 ChunkGradients = Callable[..., tuple[Tensor, Tensor, Tensor | None]]

@@ -17,7 +17,7 @@ import torch
 from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.machine.accelerators import parse_accelerator
 from xunlian.machine.memory import MicroBatch, predict_training_memory
-from xunlian.models.losses import GPU_CHUNK_LOGITS
+from xunlian.models.losses import gpu_chunk_logits
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
 from xunlian.recipe.settings import Recipe
@@ -32,10 +32,10 @@ from xunlian.training.setup import set_up
 from xunlian.training.teacher import teacher_flops, teacher_memory
 
 STAYS = ("weights", "optimizer state", "averaged weights", "teacher")
-# Share of the data sheet's rate that trainings of 100M to 10B parameters report on one to a few
-# such cards, with flash attention and a compiler; narrower networks reach less.
-CARD_MFU = 0.4
-CARD_FULL_SPEED_WIDTH = 1024
+# Share of the data sheet's rate: an H200 reached 0.42 at width 768 and 0.47 at 1024 (docs/speed.md),
+# and trainings of up to 10B parameters report as much; narrower networks reach less.
+CARD_MFU = 0.45
+CARD_FULL_SPEED_WIDTH = 768
 SMALLEST_ADVISED = 1e6
 UNLIMITED_TOKENS = 10**15
 
@@ -131,14 +131,14 @@ def plan_for_card(
         optimizer=training.optimizer,
         attention="sdpa",
         compiled=True,
-        chunk_logits=GPU_CHUNK_LOGITS,
+        chunk_logits=gpu_chunk_logits(accelerator.memory),
         adapter=recipe.adapter,
     ) | teacher_memory(
         recipe,
         vocab_size,
         micro_tokens=batch.rows * batch.target,
         precision="bf16",
-        chunk_logits=GPU_CHUNK_LOGITS,
+        chunk_logits=gpu_chunk_logits(accelerator.memory),
     )
     return {
         "device": name,
