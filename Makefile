@@ -1,5 +1,5 @@
 # make demo    train two small models on real text, English and Chinese, and let them write
-# make test    the test suite
+# make test    the test suite, on the CPU; make test-gpu: what a GPU is needed for
 #
 # Both set up `.venv` by themselves. Variables:
 #   PYTHON       the Python to use (3.11 or later)
@@ -12,10 +12,10 @@ PIP_OPTIONS ?=
 DEMO ?= demo-en demo-zh
 BIN := .venv/bin
 # The tests are small: a thread each, several files at a time.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet $(PIP_OPTIONS) -c constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-gpu lint bench clean
 
 demo: .venv/installed
 	@for recipe in $(DEMO); do \
@@ -27,6 +27,9 @@ test: .venv/developing
 
 test-all: .venv/developing
 	$(PYTEST) -m "slow or not slow"
+
+test-gpu: .venv/developing
+	$(BIN)/python -m pytest tests/test_on_gpu.py
 
 lint: .venv/developing
 	$(BIN)/ruff check .

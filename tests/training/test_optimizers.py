@@ -1,7 +1,5 @@
 """Muon equals a slow obvious version; groups and state do what they say."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -156,29 +154,6 @@ def test_the_average_of_the_weights_is_what_it_says_and_survives_a_save():
     with restored.averaged():
         torch.testing.assert_close(model.weight.detach(), expected)
     assert saved.keys() == restored.state_tensors().keys()
-
-
-def test_compiled_muon_gives_the_updates_of_the_eager_one(monkeypatch):
-    compiler = torch.compile
-    monkeypatch.setattr(torch, "compile", partial(compiler, backend="aot_eager", fullgraph=True))
-    settings = OptimizerSettings(
-        "muon", 0.02, 0.01, 0.01, 0.01, 0.0, 0.95, (0.9, 0.95), torch.float32
-    )
-    eager, compiled = tiny(), tiny()
-    compiled.load_state_dict(eager.state_dict())
-    for model in (eager, compiled):
-        optimizers = Optimizers(model, settings)
-        if model is compiled:
-            optimizers.compile()
-            assert optimizers.muon.orthogonalize is not orthogonalize
-        generator = torch.Generator().manual_seed(4)
-        for parameter in model.parameters():
-            parameter.grad = torch.randn(parameter.shape, generator=generator)
-        optimizers.step(1.0, 1.0)
-        optimizers.uncompile()
-        assert optimizers.muon.orthogonalize is orthogonalize
-    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_loaded_step_counts_are_where_the_fused_kernel_reads_them(monkeypatch):

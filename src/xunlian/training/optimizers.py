@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,9 @@ class Muon(torch.optim.Optimizer):
     ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
-        self._eager = partial(orthogonalize_in_blocks, block=block) if block else orthogonalize
-        self.orthogonalize: Callable[[Tensor], Tensor] = self._eager
+        self.orthogonalize: Callable[[Tensor], Tensor] = (
+            partial(orthogonalize_in_blocks, block=block) if block else orthogonalize
+        )
         self.found_inf: Tensor | None = None  # as the fused AdamW has it: 1 leaves the step out
 
     @torch.no_grad()
@@ -98,21 +100,7 @@ class Muon(torch.optim.Optimizer):
             for parameters in _by_shape(group["params"]).values():
                 self._step_shape(parameters, group)
 
-    @torch.no_grad()
-    def compile(self) -> None:
-        """Compile the iteration, for every shape at once, so that a failure shows here."""
-        self.orthogonalize = torch.compile(self._eager, dynamic=False)
-        for group in self.param_groups:
-            for shape, parameters in _by_shape(group["params"]).items():
-                device = parameters[0].device
-                self.orthogonalize(
-                    torch.ones(len(parameters), *shape, dtype=self.dtype, device=device)
-                )
-
-    def uncompile(self) -> None:
-        self.orthogonalize = self._eager
-
-    def _step_shape(self, parameters: list[nn.Parameter], group: dict[str, float]) -> None:
+    def _step_shape(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         weights: list[Tensor] = []
         averages: list[Tensor] = []
         gradients: list[Tensor] = []
@@ -124,15 +112,13 @@ class Muon(torch.optim.Optimizer):
             weights.append(parameter)
             averages.append(state["momentum"])
             gradients.append(parameter.grad)
-        momentum, rate = group["momentum"], group["lr"]
+        momentum, rate = group["momentum"], group["lr"]  # tensors on a GPU
         decay: float | Tensor = group["weight_decay"]
         if self.found_inf is not None:
             left_out = self.found_inf > 0
             pairs = zip(averages, gradients, strict=True)
             gradients = [torch.where(left_out, old, new) for old, new in pairs]
-        torch._foreach_lerp_(averages, gradients, 1 - momentum)
-        nesterov = torch._foreach_lerp(gradients, averages, momentum)
-        updates = self.orthogonalize(torch.stack(nesterov).to(self.dtype))
+        updates = self.orthogonalize(_nesterov(averages, gradients, momentum).to(self.dtype))
         rows, columns = updates.shape[-2:]
         # A tall matrix gets a longer step, so that outputs change alike whatever the shape.
         scale = rate * max(1.0, rows / columns) ** 0.5
@@ -140,7 +126,21 @@ class Muon(torch.optim.Optimizer):
             kept = 1 - self.found_inf
             updates, decay = updates * kept, decay * kept
         torch._foreach_mul_(weights, 1 - rate * decay)
-        torch._foreach_add_(weights, list(updates.to(weights[0].dtype)), alpha=-scale)
+        updates = updates.to(weights[0].dtype)
+        if isinstance(scale, Tensor):
+            torch._foreach_sub_(weights, list(updates * scale))
+        else:
+            torch._foreach_add_(weights, list(updates), alpha=-scale)
+
+
+def _nesterov(averages: list[Tensor], gradients: list[Tensor], momentum: float | Tensor) -> Tensor:
+    """Move the averages towards the gradients; the gradients moved towards these, stacked."""
+    if isinstance(momentum, Tensor):
+        for average, gradient in zip(averages, gradients, strict=True):
+            average.lerp_(gradient, 1 - momentum)
+        return torch.stack(gradients).lerp(torch.stack(averages), momentum)
+    torch._foreach_lerp_(averages, gradients, 1 - momentum)
+    return torch.stack(torch._foreach_lerp(gradients, averages, momentum))
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,9 @@ class Optimizers:
         self.all: list[torch.optim.Optimizer] = [o for o in (self.muon, self.adamw) if o]
         self._peak_rates = [[group["lr"] for group in o.param_groups] for o in self.all]
         self._momentum = settings.momentum
+        for device in {parameter.device for parameter in self.names}:
+            if device.type == "cuda":
+                self._keep_factors_on(device)
         self._average_decay = settings.average_decay
         self._averages = (
             {parameter: parameter.detach().clone() for parameter in self.names}
@@ -209,27 +212,39 @@ class Optimizers:
             else {}
         )
 
-    def compile(self) -> None:
-        if self.muon is not None:
-            self.muon.compile()
+    def _keep_factors_on(self, device: torch.device) -> None:
+        """Let rates and momentum be numbers on a GPU, where a graph of kernels finds them anew in
+        every step."""
+        for optimizer in self.all:
+            for group in optimizer.param_groups:
+                group["lr"] = torch.full((), group["lr"], device=device)
+                if optimizer is self.muon:
+                    group["momentum"] = torch.full((), group["momentum"], device=device)
+                else:
+                    group["capturable"] = True
+            # The first steps run without a graph, of which the library would warn.
+            optimizer._warned_capturable_if_run_uncaptured = True
 
-    def uncompile(self) -> None:
-        if self.muon is not None:
-            self.muon.uncompile()
+    def set_factors(self, rate_factor: float, momentum_factor: float) -> None:
+        """Of the peak rates and the momentum, for the next updates."""
+        for optimizer, rates in zip(self.all, self._peak_rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                _set(group, "lr", rate * rate_factor)
+                if optimizer is self.muon:
+                    _set(group, "momentum", self._momentum * momentum_factor)
 
-    def step(
-        self, rate_factor: float, momentum_factor: float, left_out: Tensor | None = None
-    ) -> None:
-        """Update every parameter with its peak rate times `rate_factor`; drop the gradients.
+    def step(self, rate_factor: float, momentum_factor: float) -> None:
+        """Update every parameter with its peak rate times `rate_factor`; drop the gradients."""
+        self.set_factors(rate_factor, momentum_factor)
+        self.update()
+
+    def update(self, left_out: Tensor | None = None) -> None:
+        """As `step`, with the factors that were set.
 
         Where `left_out`, a number on a GPU that the host does not know, is 1, weights and state
         stay as they are.
         """
-        for optimizer, rates in zip(self.all, self._peak_rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * rate_factor
-                if optimizer is self.muon:
-                    group["momentum"] = self._momentum * momentum_factor
+        for optimizer in self.all:
             optimizer.found_inf = left_out  # type: ignore[attr-defined]
             optimizer.step()
         self.clear_gradients()
@@ -283,6 +298,13 @@ class Optimizers:
                     optimizer.state[parameter] = {
                         key: value.to(parameter.device, copy=True) for key, value in state.items()
                     }
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    if isinstance(group[name], Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
 
 
 def _by_shape(parameters: list[nn.Parameter]) -> dict[torch.Size, list[nn.Parameter]]:

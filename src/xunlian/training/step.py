@@ -4,16 +4,19 @@ Notable ideas:
 - The loss is the mean over the step's real tokens, however the rows are spread over micro-batches
   and processes: sums are taken everywhere and divided once.
 - On a GPU nothing in a step waits for the device: loss, norm, clipping and whether the update is
-  left out stay there, so the next step is queued while this one runs.
+  left out stay there, so the next step is queued while this one runs; a small network's whole step
+  is one graph (cuda_graph.py).
 """
 
 import contextlib
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from xunlian.models.losses import IGNORED
+from xunlian.training.cuda_graph import GraphedStep, Loaded
 from xunlian.training.losses import Loss
 from xunlian.training.objectives import Batch
 from xunlian.training.optimizers import Optimizers
@@ -22,15 +25,11 @@ from xunlian.training.teacher import Teacher
 
 CARRIED = "carried/state"
 
-Loaded = tuple[Tensor, ...]
-"""A batch on its device."""
-
 
 class StepResult:
     """What one step showed. On a GPU the step may still run: the first look waits for its end."""
 
-    def __init__(self, loss: Tensor, grad_norm: Tensor, finite: Tensor):
-        values = torch.stack([loss, grad_norm, finite.to(loss.dtype)])
+    def __init__(self, values: Tensor):
         self._values = values.to("cpu", non_blocking=values.is_cuda)
         self._copied = torch.cuda.Event() if values.is_cuda else None
         if self._copied is not None:
@@ -86,24 +85,25 @@ class Stepper:
         self.parameters = list(loss.model.parameters())
         self._bare_loss, self._eager_gradients = loss, loss.gradients
         self.loss = wrap(loss, group)
+        self._run: Callable[[Loaded], Tensor] = self._update
 
     def compile(self) -> None:
         """Let blocks and loss go through torch.compile from the next pass on.
 
         Block by block: all blocks share one compiled code, so depth costs no compile time. On a
-        GPU Muon's iteration, too, at once: it is many small kernels there.
+        GPU one process alone records the whole step as a graph, too.
         """
         for block in self._blocks:
             block.compile(dynamic=False)
         self._bare_loss.gradients = torch.compile(self._eager_gradients, dynamic=False)
-        if self.group.device.type == "cuda":
-            self.optimizers.compile()
+        if self.queues and self.group.size == 1:
+            self._run = GraphedStep(self._update)
 
     def uncompile(self) -> None:
+        self._run = self._update
         for block in self._blocks:
             block._compiled_call_impl = None
         self._bare_loss.gradients = self._eager_gradients
-        self.optimizers.uncompile()
 
     @property
     def teacher(self) -> Teacher | None:
@@ -163,6 +163,11 @@ class Stepper:
         A step whose loss or gradient is not finite changes nothing.
         """
         batch = self.load(batch)
+        self.optimizers.set_factors(rate_factor, momentum_factor)
+        return StepResult(self._run(batch))
+
+    def _update(self, batch: Loaded) -> Tensor:
+        """The step itself; returns what a StepResult shows, on the device."""
         loss_sum = self.backward(batch)
         tokens = (batch[-1] != IGNORED).sum()
         loss_sum, tokens = self.group.sum_on_device(loss_sum, tokens)
@@ -171,13 +176,13 @@ class Stepper:
         scale = self.group.size / tokens
         norm = torch.nn.utils.get_total_norm(gradients) * scale
         finite = norm.isfinite() & loss_sum.isfinite()
-        result = StepResult(loss_sum / tokens, norm, finite)
+        result = torch.stack([loss_sum / tokens, norm, finite.to(loss_sum.dtype)])
         if self.grad_clip:
             scale = scale * (self.grad_clip / norm).clamp(max=1.0)
         left_out = finite.logical_not().to(torch.float32) if self.queues else None
-        if not self.queues and not result.finite:
+        if not self.queues and not finite:
             self.optimizers.clear_gradients()
             return result
         torch._foreach_mul_(gradients, scale.to(torch.float32))
-        self.optimizers.step(rate_factor, momentum_factor, left_out)
+        self.optimizers.update(left_out)
         return result
