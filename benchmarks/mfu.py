@@ -27,6 +27,7 @@ from records import record, recorded_here
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+CPU = torch.device("cpu")
 VOCAB = 4096
 BATCH_TOKENS = 8192
 SECONDS = 0.3  # of timing one product
@@ -148,7 +149,12 @@ class Collector(TorchDispatchMode):
                 self.products[Product(*contiguous(left, right), x_LBD.dtype)] += count
 
 
-def set_up(name: str) -> tuple[Any, Any, float]:
+def set_up(
+    network: list[str],
+    vocab_size: int = VOCAB,
+    batch_tokens: int = BATCH_TOKENS,
+    device: torch.device = CPU,
+) -> tuple[Any, Any, float]:
     """A stepper with what `train` chooses here, one step's rows, and the FLOPs of a step."""
     from xunlian.machine.features import read_machine
     from xunlian.recipe.load import load_recipe
@@ -160,25 +166,28 @@ def set_up(name: str) -> tuple[Any, Any, float]:
     from xunlian.training.parallel import Group
     from xunlian.training.setup import build_stepper
 
-    group = Group(0, 1, torch.device("cpu"))
-    settings = [f"training.batch_tokens={BATCH_TOKENS}", "training.budget=10M tokens"]
-    recipe = load_recipe(Recipe(), [*NETWORKS[name], *settings])
+    group = Group(0, 1, device)
+    settings = [f"training.batch_tokens={batch_tokens}", "training.budget=10M tokens"]
+    recipe = load_recipe(Recipe(), [*network, *settings])
     recipe = decisions.decide(
-        recipe, vocab_size=VOCAB, corpus_tokens=10**8, machine=read_machine(), group=group
+        recipe, vocab_size=vocab_size, corpus_tokens=10**8, machine=read_machine(), group=group
     ).recipe
-    model, context = build_model(recipe, VOCAB), recipe.model.context
+    model, context = build_model(recipe, vocab_size), recipe.model.context
     stepper = build_stepper(recipe, model, group)
     model.train()
-    per_token = training_flops_per_token(recipe.model, shape_of(recipe.model), VOCAB)
-    return stepper, make_rows(recipe.task, recipe.model.family, context), BATCH_TOKENS * per_token
+    per_token = training_flops_per_token(recipe.model, shape_of(recipe.model), vocab_size)
+    rows = make_rows(recipe.task, recipe.model.family, context, vocab_size, batch_tokens)
+    return stepper, rows, batch_tokens * per_token
 
 
-def make_rows(task: str, family: str, context: int) -> tuple[Any, ...]:
+def make_rows(
+    task: str, family: str, context: int, vocab_size: int, batch_tokens: int
+) -> tuple[Any, ...]:
     """Random tokens in the arrays that this kind of network reads; pairs are 16 tokens long."""
     import numpy as np
 
-    rows = BATCH_TOKENS // context
-    tokens = np.random.default_rng(1).integers(0, VOCAB, (rows, context + 1))
+    rows = batch_tokens // context
+    tokens = np.random.default_rng(1).integers(0, vocab_size, (rows, context + 1))
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     if task == "translation":
         pairs = np.broadcast_to(np.arange(context) // 16, (rows, context)).copy()
@@ -192,7 +201,7 @@ def measure(name: str, steps: int) -> dict[str, Any]:
     """One row of the table."""
     from xunlian.machine.rates import measure_rates
 
-    stepper, rows, flops = set_up(name)
+    stepper, rows, flops = set_up(NETWORKS[name])
     with Collector() as collector:
         stepper.backward(rows)
     stepper.optimizers.clear_gradients()

@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     torch._inductor.config.cpp.enable_kernel_profile = True
     torch._inductor.config.cpp.descriptive_names = "original_aten"
-    stepper, rows, _ = set_up(options.network)
+    stepper, rows, _ = set_up(NETWORKS[options.network])
     stepper.compile()
     optimizers = stepper.optimizers
     if optimizers.muon is not None:
