@@ -27,7 +27,7 @@ class Update:
 @pytest.fixture
 def device(monkeypatch):
     """A device whose memory is as large as said, and nearly empty."""
-    state = SimpleNamespace(recordings=0, replays=0, used=10, error=None, step=None)
+    state = SimpleNamespace(recordings=0, replays=0, used=10, error=None, step=None, cleaned=[])
 
     class Graph:
         def replay(self) -> None:
@@ -54,7 +54,7 @@ def device(monkeypatch):
 
 def run(device, steps: int) -> tuple[Update, GraphedStep]:
     update = Update()
-    step = device.step = GraphedStep(update)
+    step = device.step = GraphedStep(update, lambda: device.cleaned.append(len(update.given)))
     for number in range(steps):
         batch = torch.full((3,), float(number))
         assert torch.equal(step((batch,)), 2 * batch)
@@ -74,11 +74,13 @@ def test_a_batch_of_another_shape_is_not_for_the_recording(device):
     assert update.given[-1][0].shape == (5,)
 
 
-def test_what_cannot_be_recorded_is_launched_kernel_by_kernel(device):
+def test_what_cannot_be_recorded_is_launched_kernel_by_kernel_and_that_is_said(device, capsys):
     device.error = RuntimeError("this kernel waits\nmore about it")
     update, step = run(device, PLAIN_STEPS + 3)
     assert step.problem == "this kernel waits"
+    assert capsys.readouterr().err.count("not run as a CUDA graph: this kernel waits") == 1
     assert (device.recordings, device.replays) == (1, 0)
+    assert device.cleaned == [PLAIN_STEPS]  # before the step is done after all
     assert len(update.given) == PLAIN_STEPS + 3
 
 

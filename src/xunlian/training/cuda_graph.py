@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from xunlian.console import warn
+
 Loaded = tuple[Tensor, ...]
 
 PLAIN_STEPS = 3  # before the recording: kernels are chosen and states made, the last off the stream
@@ -24,10 +26,13 @@ class GraphedStep:
 
     Batches of other shapes than the recorded one go through `update` itself, and so do all when the
     step takes much memory or cannot be recorded, which `problem` then says.
+
+    Args:
+        clean: takes away what a recording that failed left behind.
     """
 
-    def __init__(self, update: Callable[[Loaded], Tensor]):
-        self.update = update
+    def __init__(self, update: Callable[[Loaded], Tensor], clean: Callable[[], None]):
+        self.update, self.clean = update, clean
         self.problem = ""
         self._plain = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -43,7 +48,9 @@ class GraphedStep:
             try:
                 self._record(batch)
             except RuntimeError as error:
+                self.clean()
                 self.problem = str(error).splitlines()[0]
+                warn(f"The steps are not run as a CUDA graph: {self.problem}")
                 return self.update(batch)
         assert self._graph is not None
         if [tensor.shape for tensor in batch] != [tensor.shape for tensor in self._batch]:

@@ -97,7 +97,7 @@ class Stepper:
             block.compile(dynamic=False)
         self._bare_loss.gradients = torch.compile(self._eager_gradients, dynamic=False)
         if self.queues and self.group.size == 1:
-            self._run = GraphedStep(self._update)
+            self._run = GraphedStep(self._update, self.optimizers.clear_gradients)
 
     def uncompile(self) -> None:
         self._run = self._update
