@@ -32,8 +32,8 @@ from xunlian.training.setup import set_up
 from xunlian.training.teacher import teacher_flops, teacher_memory
 
 STAYS = ("weights", "optimizer state", "averaged weights", "teacher")
-# Share of the data sheet's rate: an H200 reached 0.42 at width 768, 0.47 at 1024 (docs/speed.md), and
-# trainings of up to 10B parameters report as much; narrower networks reach less.
+# Share of the data sheet's rate: an H200 reached 0.42 at width 768, 0.47 at 1024 (docs/speed.md),
+# and trainings of up to 10B parameters report as much; narrower networks reach less.
 CARD_MFU = 0.45
 CARD_FULL_SPEED_WIDTH = 768
 SMALLEST_ADVISED = 1e6
