@@ -82,7 +82,8 @@ def test_it_takes_a_few_steps_from_a_base_with_the_base_s_tokenizer(name, tmp_pa
             "tokenizer.vocab_size=6000", "training.budget=2 steps", *small]  # fmt: skip
     xunlian.train("small", base, out=start)
     learning = [s for s in small if not s.startswith("model.")]
-    run = xunlian.train(name, [*learning, "training.budget=2 steps"])
+    learning += ["training.batch_tokens=1024", "training.budget=2 steps"]
+    run = xunlian.train(name, learning)
     assert run.path == Path(f"runs/{name}-1")
     assert run.facts()["finished"] and run.facts()["step"] == 2
     assert run.recipe.tokenizer.kind == start

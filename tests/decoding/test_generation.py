@@ -8,6 +8,7 @@ from made_decoder import CONFIGS, PORTABLE, randomized, reciting
 
 from xunlian.decoding.engine import Engine
 from xunlian.decoding.generate import ROWS, generate_texts, generate_tokens
+from xunlian.errors import XunlianError
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.recipe.settings import Decoding
 from xunlian.tokenizer.train import train_tokenizer
@@ -152,6 +153,15 @@ def test_an_unlimited_number_of_tokens_costs_no_memory():
     for temperature in (0.0, 0.01):
         decoding = Decoding(temperature=temperature, max_tokens=10**13, seed=1)
         assert continuations(Engine(model, "fp32"), [[0]], decoding, {END}) == [[3, 4, END]]
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SAMPLED])
+def test_a_model_of_no_numbers_is_said_to_be_one(decoding):
+    model = randomized(CONFIGS["qwen3"])
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    with pytest.raises(XunlianError, match="not numbers"):
+        continuations(Engine(model, "fp32"), some_prompts(), decoding)
 
 
 def test_sampling_at_temperature_one_follows_the_models_distribution():

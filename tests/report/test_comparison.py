@@ -154,3 +154,9 @@ def test_a_picture_is_drawn_and_nothing_is_drawn_of_nothing(tmp_path):
     draw_png(made(runs=empty, probe=[]), tmp_path / "two.png")
     assert not (tmp_path / "two.png").exists()
     assert "RNN" in render_comparison(made(runs=empty, probe=[]), "")
+
+
+def test_runs_that_had_no_time_for_a_step_are_shown_too():
+    late = made_run("rnn")
+    late["curve"] = [{**late["curve"][0], "step": 0, "tokens": 0}]
+    assert "RNN" in render_comparison(made(runs=[late], probe=[]), "")

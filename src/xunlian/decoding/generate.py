@@ -20,6 +20,7 @@ from torch import Tensor
 from xunlian.console import warn
 from xunlian.decoding.sampling import choose, streams
 from xunlian.decoding.stream import Decodes, TextStream
+from xunlian.errors import XunlianError
 from xunlian.recipe.settings import Decoding
 
 ROWS = 32  # prompts in one batch
@@ -108,6 +109,11 @@ def _generate_batch(
     cache.used = longest
     first = engine.read(cache, dict(enumerate(windows)))
     logits_BV = torch.stack([first[row] for row in range(len(windows))])
+    if logits_BV.isnan().any():
+        raise XunlianError(
+            "The model's predictions are not numbers (NaN): its weights are damaged, or its "
+            "training went astray. Train again with a lower training.learning_rate."
+        )
     seen_BV = None
     if decoding.repetition_penalty != 1:
         seen_BV = torch.zeros(logits_BV.shape, dtype=torch.bool, device=engine.device)

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from xunlian.models.quantized import Quantized
 
+LEAST_LENGTH = 1e-6  # of a row: one of zeros has no direction, and could not learn any
+
 
 class LowRank(nn.Module):
     """What is learned beside one frozen matrix.
@@ -45,7 +47,7 @@ class LowRank(nn.Module):
         self.down = down_RI
         self.up = nn.Parameter(torch.zeros(weight_OI.shape[0], down_RI.shape[0]))
         squares_O = weight_OI.detach().float().square().sum(1)
-        self.magnitude = nn.Parameter(squares_O.sqrt()) if with_lengths else None
+        self.magnitude = nn.Parameter(_length(squares_O)) if with_lengths else None
         self.register_buffer("squares_O", squares_O, persistent=False)
 
     def forward(self, x: Tensor, weight_OI: Tensor | Quantized, bias_O: Tensor | None) -> Tensor:
@@ -72,7 +74,7 @@ class LowRank(nn.Module):
         up = self.up * self.scale
         across = (F.linear(weight_OI, self.down.to(weight_OI.dtype)).float() * up).sum(1)
         added = ((up @ (self.down @ self.down.t())) * up).sum(1)
-        return (self.squares_O + 2 * across + added).sqrt()
+        return _length(self.squares_O + 2 * across + added)
 
     @torch.no_grad()
     def merged(self, weight_OI: Tensor) -> Tensor:
@@ -80,4 +82,9 @@ class LowRank(nn.Module):
         summed = weight_OI.float() + self.scale * (self.up @ self.down)
         if self.magnitude is None:
             return summed
-        return summed * (self.magnitude / summed.norm(dim=1)).unsqueeze(1)
+        lengths_O = _length(summed.square().sum(1))
+        return summed * (self.magnitude / lengths_O).unsqueeze(1)
+
+
+def _length(squares_O: Tensor) -> Tensor:
+    return squares_O.clamp(min=LEAST_LENGTH**2).sqrt()

@@ -56,7 +56,7 @@ def draw_tokens(axes: "Axes", result: Result, paint: Paint) -> None:
     lines = _loss_lines(axes, result, "tokens", paint)
     ends = [float(x.max()) for several in lines.values() for x, _ in several]
     begins = [float(x.min()) for several in lines.values() for x, _ in several]
-    if ends:
+    if max(ends, default=0.0) > 0:  # else there was no time for a step
         _logarithmic(axes, max(min(begins), max(ends) / 100), max(ends) * 1.04)
     axes.set_xlabel("tokens seen")
     _name_lines(axes, lines, paint)
