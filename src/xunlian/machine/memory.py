@@ -150,8 +150,8 @@ def _loss_bytes(
     chunk_logits: int, micro_tokens: int, vocab_size: int, width: int, real: int, compiled: bool
 ) -> int:
     chunk = min(chunk_logits, micro_tokens * vocab_size)
-    # Uncompiled: five steps in fp32, and one of booleans.
-    loss = chunk * (4 + 4 + real if compiled else 21) + micro_tokens * width * real * 2
+    # Uncompiled: four steps in fp32, and one of booleans.
+    loss = chunk * (4 + 4 + real if compiled else 17) + micro_tokens * width * real * 2
     return loss + 4 * vocab_size * width
 
 
