@@ -3,9 +3,9 @@
     python benchmarks/gpu_training.py [NAME ...] [--nanogpt CHECKOUT] [--steps 8]
 
 Names are those of NETWORKS; without any, all. Each is a process of its own, with what `train`
-decides on this machine; random tokens are read and copied while the step before runs, as `train`
-does it. nanoGPT's `train.py` runs unchanged, compiled, with its own steps of 491,520 tokens, at
-the micro-batch that it comes with and at larger ones.
+decides on this machine; random tokens are copied while the step before runs, as `train` does it. A
+network that fails leaves no row. nanoGPT's `train.py` runs unchanged, compiled, with its own steps
+of 491,520 tokens, at the micro-batch that it comes with and at larger ones.
 
 `mfu` counts what the mathematics needs (half of a causal attention's square, nothing of an
 optimizer) against 790 TFLOP/s, which a large product reached on an H200; `of_square` against a
@@ -21,12 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from mfu import set_up
+from peers.start import Failed
 from records import record
 
 VOCAB = 50_304  # nanoGPT's
@@ -71,14 +74,13 @@ NETWORKS = {
 }
 
 
-def measure(name: str, overrides: list[str], steps: int) -> dict[str, Any]:
+def measure(name: str, steps: int) -> dict[str, Any]:
     """One network of ours: steps queued as `train` queues them, the time between their ends."""
     from xunlian.machine.rates import measure_rates
 
     device = torch.device("cuda", 0)
     torch.set_float32_matmul_precision("high")
-    settings = [*NETWORKS[name], *overrides]
-    stepper, rows, flops = set_up(settings, VOCAB, BATCH_TOKENS, device)
+    stepper, rows, flops = set_up(NETWORKS[name], VOCAB, BATCH_TOKENS, device)
     begun = time.perf_counter()
     stepper.compile()
     stepper.step(rows, 1.0, 1.0).wait()
@@ -97,7 +99,7 @@ def measure(name: str, overrides: list[str], steps: int) -> dict[str, Any]:
     return {
         "side": "xunlian",
         "network": name,
-        "settings": settings,
+        "settings": NETWORKS[name],
         "parameters": sum(p.numel() for p in stepper.parameters),
         "micro_rows": stepper.micro_rows,
         "loss": result.loss,
@@ -152,9 +154,9 @@ def measure_nanogpt(checkout: Path, size: str, micro_rows: int, steps: int) -> d
         done = subprocess.run(
             [sys.executable, "-c", CHILD, *arguments], cwd=folder, capture_output=True, text=True
         )
-    row = {"side": "nanogpt", "network": f"gpt2-{size}", "micro_rows": micro_rows}
     if done.returncode:
-        return {**row, "failed": done.stderr[-400:]}
+        raise Failed(done.stderr)
+    row = {"side": "nanogpt", "network": f"gpt2-{size}", "micro_rows": micro_rows}
     return {**row, **read_log(done.stdout)}
 
 
@@ -169,16 +171,25 @@ def read_log(printed: str) -> dict[str, Any]:
     }
 
 
-def keep(row: dict[str, Any], folder: Path) -> None:
-    """Record a row and say it in one line."""
-    row["gpu"] = torch.cuda.get_device_name(0)
-    record("gpu_training", row, folder)
-    if "failed" in row:
-        print(f"{row['side']} {row['network']}: failed: {row['failed']}", flush=True)
+def measure_in_child(name: str, steps: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--measure", name, "--steps", str(steps)]
+    child = subprocess.run(command, capture_output=True, text=True)
+    if child.returncode:
+        raise Failed(child.stderr)
+    return json.loads(child.stdout.strip().splitlines()[-1])
+
+
+def keep(label: str, measured: Callable[[], dict[str, Any]]) -> None:
+    """Measure, record the row and say it in one line."""
+    try:
+        row = measured()
+    except Failed as error:
+        print(f"{label} failed: {error}", flush=True)
         return
+    record("gpu_training", {**row, "gpu": torch.cuda.get_device_name(0)})
     share = f", MFU {row['mfu']:.1%}, {row['of_square']:.1%} of square" if "mfu" in row else ""
     print(
-        f"{row['side']} {row['network']} (micro-batch {row['micro_rows']}): "
+        f"{label} (micro-batch {row['micro_rows']}): "
         f"{row['tokens_per_second']:,.0f} tokens/s{share}, "
         f"peak {row['memory_peak'] / 1e9:.1f} GB",
         flush=True,
@@ -188,35 +199,26 @@ def keep(row: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
-    parser.add_argument("--sizes", nargs="*", default=list(NANOGPT), choices=NANOGPT)
-    parser.add_argument("--micro", nargs="*", type=int, help="nanoGPT's micro-batches, in rows")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--measure", choices=NETWORKS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.set, options.steps)))
+        print(json.dumps(measure(options.measure, options.steps)))
         return
     if not torch.cuda.is_available():
         raise SystemExit("There is no GPU here.")
     for name in options.names or NETWORKS:
         if name not in NETWORKS:
             raise SystemExit(f"There is no network '{name}'. There are: {', '.join(NETWORKS)}.")
-        command = [sys.executable, __file__, "--measure", name, "--steps", str(options.steps)]
-        child = subprocess.run([*command, "--set", *options.set], capture_output=True, text=True)
-        if child.returncode:
-            failed = {"side": "xunlian", "network": name, "failed": child.stderr[-1500:]}
-            keep(failed, options.results)
-            continue
-        keep(json.loads(child.stdout.strip().splitlines()[-1]), options.results)
+        keep(f"xunlian {name}", partial(measure_in_child, name, options.steps))
     if options.nanogpt is None:
         print(f"nanoGPT is left out. To measure it: {HOW_TO_GET}.")
         return
-    for size in options.sizes:
-        for micro_rows in options.micro or MICRO_BATCHES[size]:
-            keep(measure_nanogpt(options.nanogpt, size, micro_rows, options.steps), options.results)
+    for size in NANOGPT:
+        for micro_rows in MICRO_BATCHES[size]:
+            measured = partial(measure_nanogpt, options.nanogpt, size, micro_rows, options.steps)
+            keep(f"nanogpt gpt2-{size}", measured)
 
 
 if __name__ == "__main__":

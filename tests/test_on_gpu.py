@@ -1,15 +1,17 @@
 """On a GPU a network learns what it learns on a CPU. Left out where there is none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import xunlian_command
+from made_decoder import CONFIGS
 
 from xunlian.interop.huggingface import build
-from xunlian.models.decoder import Decoder, DecoderConfig, initialize
+from xunlian.models.decoder import Decoder, initialize
 from xunlian.models.fp8 import fp8_linear, use_fp8
 from xunlian.models.quantized import Quantized
 from xunlian.models.recurrence import Recurrence, initialize_layer
@@ -35,17 +37,15 @@ def exact_products():
 
 def made(device: str, *, architecture: str = "qwen3", dtype: torch.dtype, kind: str) -> Stepper:
     model = build(
-        DecoderConfig(
-            architecture,
+        replace(
+            CONFIGS[architecture],
             vocab_size=VOCAB,
-            depth=2,
             width=128,
             heads=2,
             kv_heads=2,
             head_width=64,
             mlp_width=256,
             context=CONTEXT,
-            tied=architecture == "gpt2",
         )
     )
     assert isinstance(model, Decoder)

@@ -24,7 +24,7 @@ def gpu_training(monkeypatch):
     import gpu_training
 
     yield gpu_training
-    for name in ("gpu_training", "mfu", "records"):
+    for name in ("gpu_training", "mfu", "records", "peers", "peers.child", "peers.start"):
         sys.modules.pop(name, None)
 
 
