@@ -28,6 +28,13 @@ def no_profile(monkeypatch, tmp_path_factory) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws does not depend on the tests that ran before it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_text(tmp_path_factory) -> Path:
     """60,000 characters of Shakespeare."""
@@ -97,6 +104,14 @@ def backwards_corpus(tiny_run, tmp_path_factory) -> Path:
     return xunlian.prepare(
         folder / "text.txt", out=folder / "corpus", tokenizer=str(tiny_run / "model"), val=0.1
     ).path
+
+
+def shared_data(path: str) -> Path:
+    """A file or folder of the data beside the repository; without it the test is skipped."""
+    found = ROOT.parent / "shared" / "data" / path
+    if not found.exists():
+        pytest.skip(f"needs ../shared/data/{path}")
+    return found
 
 
 def xunlian_command(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import xunlian
+
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "xunlian"
 
 # Each folder needs only those above it (docs/architecture.md).
@@ -51,13 +53,28 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for inner in ast.walk(node)
     }
-    found = set()
+    names = []
     for node in ast.walk(tree):
         if id(node) in hidden:
             continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("xunlian."):
-            found.add(node.module.split(".")[1])
-    return found
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names.append(f"{node.value.id}.{node.attr}")
+    parts = [name.split(".")[1] for name in names if name.startswith("xunlian.")]
+    # A public name is imported from its module when it is first used.
+    modules = [xunlian._PUBLIC.get(part, f"xunlian.{part}") for part in parts if part[:2] != "__"]
+    return {module.split(".")[1] for module in modules}
+
+
+def test_an_import_is_seen_in_each_of_its_forms(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "import xunlian.cli\nfrom xunlian import files, translate\n"
+        "from xunlian.data.order import Order\nxunlian.score(), xunlian.__version__\n"
+    )
+    assert imports_of(tmp_path / "a.py") == {"cli", "files", "commands", "data", "evaluation"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -72,7 +89,7 @@ def test_no_file_is_longer_than_five_minutes(path):
     assert len(path.read_text("utf-8").splitlines()) <= 500
 
 
-def test_models_know_no_files_no_recipe_and_no_devices():
+def test_models_import_nothing_else_of_ours():
     for path in (PACKAGE / "models").glob("*.py"):
         assert imports_of(path) <= {"models"}
 

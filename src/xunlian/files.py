@@ -131,7 +131,8 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Raises InputError, naming the file, when it is missing or is not JSON."""
     try:
-        return orjson.loads(Path(path).read_bytes())
+        with os_errors(path):
+            return orjson.loads(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"'{path}' is missing.") from error
     except orjson.JSONDecodeError as error:

@@ -1,11 +1,14 @@
 """Adapters on disk are PEFT's: the same files give the same logits, there and merged here."""
 
+import json
+
 import pytest
 import torch
 from made_decoder import CONFIGS, PORTABLE
 from made_decoder import randomized as randomized_decoder
 from made_pairs import CONFIGS as PAIR_CONFIGS
 from made_pairs import randomized as randomized_pairs
+from safetensors.torch import load_file
 
 from xunlian.errors import InputError
 from xunlian.interop.adapters import (
@@ -48,38 +51,73 @@ def our_logits(model, tokens):
         return torch.nn.functional.linear(hidden, model.head_weight)
 
 
+def their_network(base, name):
+    import transformers
+
+    pairs = name in PAIR_CONFIGS
+    kind = transformers.AutoModelForSeq2SeqLM if pairs else transformers.AutoModelForCausalLM
+    return kind.from_pretrained(base).eval()
+
+
+def their_logits(network, tokens, name):
+    inputs = {"decoder_input_ids": tokens} if name in PAIR_CONFIGS else {}
+    with torch.no_grad():
+        return network(input_ids=tokens, **inputs).logits
+
+
+def merged_by_names(network, made):
+    """Transformers' network with the adapter of a folder in its weights: by PEFT's names, and the
+    formulas of the papers."""
+    config = json.loads((made / "adapter_config.json").read_text())
+    tensors = load_file(made / "adapter_model.safetensors")
+    weights, scale = network.state_dict(), config["lora_alpha"] / config["r"]
+    targets = tuple(f".{name}" for name in config["target_modules"])
+    places = [name for name, _ in network.named_modules() if name.endswith(targets)]
+    for place in places:
+        found = f"base_model.model.{place}"
+        weight_OI = weights[f"{place}.weight"]
+        if config["fan_in_fan_out"]:
+            weight_OI = weight_OI.T
+        up, down = (tensors.pop(f"{found}.lora_{part}.weight") for part in "BA")
+        merged_OI = weight_OI + scale * up @ down
+        if config["use_dora"]:
+            lengths_O = tensors.pop(f"{found}.lora_magnitude_vector")
+            merged_OI *= (lengths_O / merged_OI.norm(dim=1))[:, None]
+        weight_OI.copy_(merged_OI)
+    assert places and not tensors
+    return network
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("name", [*PORTABLE, *PAIR_CONFIGS])
+def test_what_is_written_changes_transformers_weights_to_the_same_logits(name, kind, tmp_path):
+    pytest.importorskip("transformers")
+    model, base, made = make_adapted(tmp_path, name, Adapter(kind=kind, rank=3, alpha=5))
+    theirs = their_network(base, name)
+    tokens = torch.randint(4, 60, (2, 9), generator=torch.Generator().manual_seed(2))
+    ours, plain = our_logits(model, tokens), their_logits(theirs, tokens, name)
+    assert (ours - plain).abs().max() > 0.1, "the adapter changes nothing"
+    merged = their_logits(merged_by_names(theirs, made), tokens, name)
+    torch.testing.assert_close(ours, merged, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize("name", [*PORTABLE, *PAIR_CONFIGS])
 def test_peft_opens_what_is_written_and_merges_to_the_same_logits(name, kind, tmp_path):
     peft = pytest.importorskip("peft", reason="PEFT is not installed")
-    import transformers
-
     settings = Adapter(kind=kind, rank=3, alpha=5)
     model, base, made = make_adapted(tmp_path, name, settings)
-    auto = (
-        transformers.AutoModelForSeq2SeqLM
-        if name in PAIR_CONFIGS
-        else (transformers.AutoModelForCausalLM)
-    )
-    theirs = peft.PeftModel.from_pretrained(auto.from_pretrained(base), made).eval()
+    theirs = peft.PeftModel.from_pretrained(their_network(base, name), made).eval()
     tokens = torch.randint(4, 60, (2, 9), generator=torch.Generator().manual_seed(2))
-    inputs = {"input_ids": tokens}
-    if name in PAIR_CONFIGS:
-        inputs["decoder_input_ids"] = tokens
-
-    def their_logits(network):
-        with torch.no_grad():
-            return network(**inputs).logits
-
     ours = our_logits(model, tokens)
-    plain = their_logits(auto.from_pretrained(base))
+    plain = their_logits(their_network(base, name), tokens, name)
     assert (ours - plain).abs().max() > 0.1, "the adapter changes nothing"
-    torch.testing.assert_close(ours, their_logits(theirs), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours, their_logits(theirs, tokens, name), atol=1e-4, rtol=1e-4)
     merge_adapters(model)
     torch.testing.assert_close(our_logits(model, tokens), ours, atol=1e-4, rtol=1e-4)
     merged = theirs.merge_and_unload()
     torch.testing.assert_close(
-        our_logits(model, tokens), their_logits(merged), atol=1e-4, rtol=1e-4
+        our_logits(model, tokens), their_logits(merged, tokens, name), atol=1e-4, rtol=1e-4
     )
 
 

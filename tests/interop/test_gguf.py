@@ -38,6 +38,10 @@ QWEN3 = {
     "blk.1.ffn_up.weight": "model.layers.1.mlp.up_proj.weight",
     "blk.1.ffn_down.weight": "model.layers.1.mlp.down_proj.weight",
 }
+# A Llama has no norms of queries and keys, whose rows stand in another order: see below.
+LLAMA = {
+    name: theirs for name, theirs in QWEN3.items() if "attn_q" not in name and "attn_k" not in name
+}
 GPT2 = {
     "token_embd.weight": "transformer.wte.weight",
     "position_embd.weight": "transformer.wpe.weight",
@@ -83,7 +87,10 @@ def fields_of(file):
     return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
 
 
-@pytest.mark.parametrize("name, names", [("qwen3", QWEN3), ("gpt2", GPT2)])
+@pytest.mark.parametrize(
+    "name, names",
+    [("qwen3", QWEN3), ("llama", LLAMA), ("mistral grouped", LLAMA), ("gpt2", GPT2)],
+)
 def test_tensors_stand_under_the_names_of_llama_cpp(tmp_path, tokenizers, name, names):
     model = make(tmp_path, name, tokenizers["bpe"])
     write_gguf(tmp_path / "m.gguf", model, tokenizers["bpe"], tmp_path, "m", "f32")
@@ -132,6 +139,49 @@ def test_the_fields_say_all_of_the_shape_and_the_special_tokens(tmp_path, tokeni
     assert found["tokenizer.chat_template"] == "{{ messages[0].content }}\n"
 
 
+def turned(x_HTK, angles_TF):
+    """As llama.cpp turns a Llama's heads: of each, numbers 2k and 2k + 1 by angle k. (H, T, K)"""
+    even, odd = x_HTK[..., ::2], x_HTK[..., 1::2]
+    sine, cosine = np.sin(angles_TF), np.cos(angles_TF)
+    pairs = [even * cosine - odd * sine, even * sine + odd * cosine]
+    return np.stack(pairs, axis=-1).reshape(x_HTK.shape)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama 3.1", "mistral grouped"])
+def test_turned_as_by_llama_cpp_queries_meet_keys_as_in_transformers(tmp_path, tokenizers, name):
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.llama.modeling_llama import rotate_half
+
+    model = make(tmp_path, name, tokenizers["byte"])
+    write_gguf(tmp_path / "m.gguf", model, tokenizers["byte"], tmp_path, "m", "f32")
+    fields = fields_of(tmp_path / "m.gguf")
+    tensors = {t.name: np.array(t.data) for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    x_TD = torch.randn(9, model.config.width, dtype=torch.float64)
+    width, heads = model.config.head_width, model.config.heads
+
+    def in_heads(rows):  # (T, H K) -> (H, T, K)
+        return rows.reshape(9, -1, width).swapaxes(0, 1)
+
+    angles_F = fields["llama.rope.freq_base"] ** (-np.arange(0, width, 2) / width)
+    angles_F /= fields.get("llama.rope.scaling.factor", 1)
+    angles_F /= tensors.get("rope_freqs.weight", 1)
+    query, key = (
+        turned(in_heads(x_TD.numpy() @ tensors[name].T), np.arange(9)[:, None] * angles_F)
+        for name in ("blk.1.attn_q.weight", "blk.1.attn_k.weight")
+    )
+    found = query @ key.repeat(heads // len(key), 0).swapaxes(1, 2)
+
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).double().model
+    part = theirs.layers[1].self_attn
+    with torch.no_grad():
+        cosine, sine = theirs.rotary_emb(x_TD, torch.arange(9)[None])
+        both = (in_heads(part.q_proj(x_TD)), in_heads(part.k_proj(x_TD)))
+        query, key = (x_HTK * cosine + rotate_half(x_HTK) * sine for x_HTK in both)
+        expected = query @ key.repeat_interleave(heads // len(key), 0).mT
+    # Transformers computes the angles in fp32; scores are about 20.
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("type_", TYPES)
 def test_weights_come_back_as_near_as_their_type_keeps_them(tmp_path, tokenizers, name, type_):
@@ -166,6 +216,23 @@ def test_rows_that_cannot_be_cut_into_blocks_are_kept_in_half_precision(tmp_path
     assert kinds["blk.0.ffn_down.weight"] == "Q8_0"  # 64 inputs
     assert kinds["blk.0.ffn_up.weight"] == "F16"  # 48
     assert kinds["blk.0.attn_norm.weight"] == "F32"
+
+
+@pytest.mark.parametrize(("rows", "padding"), [(257, None), (258, 257)])
+def test_a_padding_token_that_the_model_has_no_row_for_is_left_out(
+    tmp_path, tokenizers, rows, padding
+):
+    backend = hf_tokenizers.Tokenizer.from_str(tokenizers["byte"].backend.to_str())
+    backend.add_special_tokens(["<pad>"])
+    tokenizer = wrap(backend, tokenizers["byte"].end_token, "<pad>")
+    model = randomized(replace(EXPORTED["llama"], vocab_size=rows))
+    write_gguf(tmp_path / "m.gguf", model, tokenizer, tmp_path, "m", "f16")
+    found = fields_of(tmp_path / "m.gguf")
+    assert found.get("tokenizer.ggml.padding_token_id") == padding
+    kinds = found["tokenizer.ggml.token_type"]
+    control = [i for i, kind in enumerate(kinds) if kind == gguf.TokenType.CONTROL]
+    assert len(kinds) == len(found["tokenizer.ggml.tokens"]) == rows
+    assert control == [i for i in (tokenizer.end_id, padding) if i is not None]
 
 
 def test_rows_without_a_token_have_names_of_their_own_and_are_marked_unused(tokenizers, tmp_path):

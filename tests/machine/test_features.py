@@ -1,9 +1,10 @@
-"""What is missing for compiling is found out from the system, and named."""
+"""What the system tells: what is missing for compiling, by name, and the memory that is free."""
 
 import sysconfig
 
 import pytest
 
+from xunlian.machine import features
 from xunlian.machine.features import read_machine
 
 
@@ -38,3 +39,17 @@ def test_python_headers_are_looked_for_where_they_belong(monkeypatch, tmp_path, 
     assert machine.python_headers == there
     if not there and machine.compiler:
         assert "Python.h" in machine.compile_missing
+
+
+def test_pages_of_files_in_a_control_group_count_as_free(monkeypatch):
+    group = features.CGROUP
+    files = {
+        "/proc/meminfo": "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n",
+        f"{group}/memory.max": "4000000000\n",
+        f"{group}/memory.current": "3900000000\n",
+        f"{group}/memory.stat": "anon 7\nactive_file 300000000\ninactive_file 500000000\n",
+    }
+    monkeypatch.setattr(features, "_read", lambda path: files.get(path, ""))
+    assert features.available_memory() == 900_000_000
+    files[f"{group}/memory.max"] = "max\n"  # no limit
+    assert features.available_memory() == 8_000_000 * 1024

@@ -6,9 +6,10 @@ import pytest
 import torch
 from conftest import xunlian_command
 
+from xunlian.errors import XunlianError
 from xunlian.interop.adapters import adapt
 from xunlian.machine.features import reset_peak_memory
-from xunlian.machine.memory import MicroBatch, predict_training_memory
+from xunlian.machine.memory import MicroBatch, gpu_memory_errors, predict_training_memory
 from xunlian.models.adapter import freeze_base
 from xunlian.models.decoder import Decoder, DecoderConfig
 from xunlian.recipe.adapter import Adapter
@@ -108,3 +109,10 @@ def test_weights_in_few_bits_are_counted_as_they_are_kept(frozen, least):
         )["weights"]  # fmt: skip
         assert weights[kept_in] == pytest.approx(kept, rel=0.02)
     assert least < weights[frozen] / weights[None] < least + 0.15
+
+
+def test_a_full_gpu_is_told_in_one_line_with_the_mend():
+    with pytest.raises(XunlianError) as caught, gpu_memory_errors():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+    assert caught.value.exit_status == 1 and "\n" not in str(caught.value)
+    assert "training.micro_batch_tokens" in str(caught.value)

@@ -24,6 +24,22 @@ def test_overrides_win_over_the_file(tmp_path):
     assert recipe.corpus.val == ("0.1",)
 
 
+def test_a_size_that_is_asked_for_replaces_the_shape_of_the_recipe(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[model]\ndepth = 4\nwidth = 128\nheads = 4\nmlp_width = 512\ncontext = 64\n")
+
+    def shape(recipe, *overrides):
+        model = load_recipe(recipe, overrides).model
+        return model.depth, model.width, model.heads, model.mlp_width
+
+    for recipe in (file, load_recipe(file)):
+        assert shape(recipe) == shape(recipe, "model.context=32") == (4, 128, 4, 512)
+        assert shape(recipe, "model.size=2m") == (None, None, None, None)
+        # What is asked for beside it stays.
+        assert shape(recipe, "model.heads=2", "model.size=2m") == (None, None, 2, None)
+    assert load_recipe(file, ["model.size=2m"]).model.context == 64
+
+
 def test_a_model_to_start_from_lends_its_tokenizer_unless_one_is_named(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('[model]\ninit_from = "runs/base"\n[tokenizer]\nsample_bytes = 5000\n')

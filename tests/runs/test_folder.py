@@ -87,8 +87,9 @@ def test_facts_come_back_as_they_were_written(run):
     assert run.facts() == {"finished": True}
 
 
-def test_damaged_facts_are_told_by_name(run):
-    (run.path / "run.json").write_text('{"step": 1')
+@pytest.mark.parametrize("damage", ['{"step": 1', "[]"])
+def test_damaged_facts_are_told_by_name(run, damage):
+    (run.path / "run.json").write_text(damage)
     with pytest.raises(InputError, match=r"run\.json' is damaged"):
         run.facts()
 
@@ -97,7 +98,7 @@ ROWS = [{"step": 1, "loss": 3.5}, {"step": 2, "loss": 3.25}, {"step": 2, "val_lo
 
 
 def test_metrics_are_read_line_by_line(run):
-    run.metrics_file.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in ROWS))
+    run.metrics_file.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in [*ROWS, None, 5]))
     assert run.metrics() == ROWS
 
 
@@ -140,6 +141,8 @@ def test_what_is_no_run_is_told_with_the_nearest_that_is(run):
     ("damage", "said"),
     [
         (b"[model\ndepth = 2", "not a valid TOML file"),
+        (b"a = " + b"1" * 5000, "not a valid TOML file"),
+        (b"a = " + b"[" * 5000, "not a valid TOML file"),
         (b"\xff\xfe\x00", "not a valid TOML file"),
         (b"[model]\ndepht = 2", "depht"),
         (b"[model]\ndepth = 'two'", "model.depth"),

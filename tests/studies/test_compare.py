@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import json
 import random
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from xunlian.runs.folder import open_run
 from xunlian.studies import child, compare, probe
 from xunlian.training import decisions, loop
 
+TRAIN_IN_CHILD = child.train_in_child  # the fixture `quick` puts another in its place
 SETTINGS = [setting for setting in TINY if not setting.startswith(("model.depth", "model.width"))]
 SETTINGS += ["model.size=60k", "training.validate_every=2"]
 
@@ -236,16 +239,67 @@ def test_a_folder_of_something_else_is_left_alone(tiny_corpus, tmp_path):
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["one.txt"]
 
 
-def test_a_child_that_cannot_train_is_an_error_here():
-    with pytest.raises(InputError, match="no-such-recipe"):
-        child.train_in_child(["no-such-recipe"])
+def test_a_child_that_cannot_train_is_an_error_here(capfd):
+    with pytest.raises(InputError, match="`xunlian train no-such-recipe` cannot go on"):
+        TRAIN_IN_CHILD(["no-such-recipe"])
+    assert "xunlian train: " in capfd.readouterr().err  # the child says why
+
+
+class FakeChild:
+    """A child that is interrupted `times` times while we wait for it."""
+
+    def __init__(self, times):
+        self.times, self.signals = times, []
+
+    def __call__(self, command, *, env, process_group, **_):
+        # A group of its own: Ctrl-C of the terminal reaches it through us alone.
+        assert command[-1] == "small" and process_group == 0
+        self.cache = Path(env["TORCHINDUCTOR_CACHE_DIR"])
+        assert list(self.cache.iterdir()) == []
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def wait(self):
+        self.times -= 1
+        if self.times >= 0:
+            raise KeyboardInterrupt
+        return Interrupted.exit_status
+
+    def send_signal(self, number):
+        self.signals.append(number)
+
+    def kill(self):
+        self.signals.append(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "signals"),
+    [
+        (1, Interrupted, [signal.SIGINT]),
+        (2, KeyboardInterrupt, [signal.SIGINT, signal.SIGKILL]),
+    ],
+)
+def test_ctrl_c_is_passed_on_to_a_child_and_a_second_one_ends_it(
+    monkeypatch, times, error, signals
+):
+    fake = FakeChild(times)
+    monkeypatch.setattr(subprocess, "Popen", fake)
+    with pytest.raises(error):
+        TRAIN_IN_CHILD(["small"])
+    assert fake.signals == signals
+    assert not fake.cache.exists()
 
 
 @pytest.mark.slow
 def test_children_train_within_their_time(tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(child, "train_in_child", child.train_in_child)
+    monkeypatch.setattr(child, "train_in_child", TRAIN_IN_CHILD)
     result = run_compare(
         tiny_corpus, tmp_path / "compared", families="transformer", budget="30s", probe=False
     )
     (run,) = result["runs"]
-    assert run["steps"] > 10 and 20 < run["seconds"] < 40
+    assert run["steps"] > 10 and 20 < run["seconds"] < 60

@@ -5,6 +5,7 @@ import json
 import pytest
 from brief import RATES, train
 from conftest import TINY
+from made_preferences import SETTINGS
 
 import xunlian
 from xunlian.cli import main
@@ -13,6 +14,7 @@ from xunlian.machine.accelerators import parse_accelerator
 from xunlian.studies import child, plan, scaling
 from xunlian.studies.plan import advice, plan_for_card
 from xunlian.studies.scaling import extrapolate
+from xunlian.studies.trial import Trial
 from xunlian.training import decisions
 
 LARGE = [
@@ -48,15 +50,16 @@ def test_a_plan_says_what_training_then_does_and_leaves_nothing(tiny_corpus, tmp
 
 
 def test_a_budget_in_time_is_turned_into_steps(tiny_corpus):
-    """Start-up counts: 50 seconds are gone when the plan begins."""
+    """Start-up counts: 300 seconds are gone when the plan begins."""
     import time
 
     recipe, settings = xunlian.Recipe(), [f"corpus.path={tiny_corpus}", *TINY]
-    settings.append("training.budget=60s")
-    (plan,) = xunlian.plan(recipe, settings, started=time.time() - 50)
-    assert 50 < plan["setup_seconds"] < 60
-    assert plan["seconds"] == pytest.approx(60, abs=2 * plan["step_seconds"] + 0.1)
-    assert plan["steps"] * plan["step_seconds"] < 10
+    settings.append("training.budget=600s")
+    (plan,) = xunlian.plan(recipe, settings, started=time.time() - 300)
+    assert 300 < plan["setup_seconds"] < 600
+    step_and_validation = plan["step_seconds"] + plan["validation_seconds"]
+    assert plan["seconds"] == pytest.approx(600, abs=step_and_validation)
+    assert plan["steps"] * plan["step_seconds"] < 300
 
 
 def test_a_card_is_planned_for_by_its_data_sheet(monkeypatch, tmp_path):
@@ -75,9 +78,16 @@ def test_a_card_is_planned_for_by_its_data_sheet(monkeypatch, tmp_path):
     assert one["fits"] and one["corpus_tokens"] is None and one["epochs"] is None
 
 
+def test_a_card_is_planned_for_in_bf16_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (plan,) = xunlian.plan(xunlian.Recipe(), [*LARGE, "training.precision=fp32"], gpu=["h100"])
+    assert plan["precision"] == "bf16"
+    assert "Cards are planned for in bf16" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (plan,) = xunlian.plan(xunlian.Recipe(), [*LARGE, "model.size=7b"], gpu=["rtx3090"])
+    (plan,) = xunlian.plan(xunlian.Recipe(), [*LARGE, "model.width=4096"], gpu=["rtx3090"])
     assert not plan["fits"]
     assert any("does not fit on rtx3090" in line for line in plan["advice"])
 
@@ -179,7 +189,19 @@ def test_a_short_training_is_not_forecast(tiny_corpus, capsys):
     assert "short enough to try" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base(monkeypatch):
+def test_a_forecast_without_held_out_text_is_refused_before_anything_is_tried(
+    tiny_text, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "set_up", lambda *_: pytest.fail("it was tried"))
+    corpus = xunlian.prepare(tiny_text, out="corpus", tokenizer="char", val=0)
+    settings = [f"corpus.path={corpus.path}", *TINY, "training.budget=6400 steps"]
+    with pytest.raises(InputError, match="--fit needs text to validate on"):
+        xunlian.plan(xunlian.Recipe(), settings, fit=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_a_plan_has_no_advice_on_the_size_of_the_model_it_starts_from(monkeypatch):
     monkeypatch.setattr(plan, "shape_from_folder", lambda recipe: recipe)
     recipe = xunlian.Recipe.model_validate(
         {
@@ -190,7 +212,8 @@ def test_a_plan_for_an_adapter_has_no_advice_on_the_size_of_its_base(monkeypatch
     )
     whole = recipe.model_copy(update={"adapter": None})
     adapted, full = (plan_for_card(r, "h100", 32_000, 10**6) for r in (recipe, whole))
-    assert advice(full) and not any("parameters" in line for line in advice(adapted))
+    for each in (adapted, full):
+        assert advice(each) and not any("parameters" in line for line in advice(each))
     assert adapted["flops"] < 0.75 * full["flops"]
     assert adapted["memory"]["weights"] < 0.6 * full["memory"]["weights"]
     assert adapted["memory"]["optimizer state"] < 0.1 * full["memory"]["optimizer state"]
@@ -209,3 +232,60 @@ def test_a_plan_knows_frozen_matrices_in_few_bits(monkeypatch):
         )
         weights[frozen] = plan_for_card(recipe, "h100", 32_000, 10**6)["memory"]["weights"]
     assert weights["nf4"] < 0.6 * weights["int8"] < 0.36 * weights[None]
+
+
+def test_a_plan_for_a_card_counts_both_answers_of_a_preference(monkeypatch):
+    monkeypatch.setattr(plan, "shape_from_folder", lambda recipe: recipe)
+    one, two = (
+        plan_for_card(
+            xunlian.Recipe.model_validate(
+                {
+                    "task": task,
+                    "model": {"size": "124m", "init_from": "base"},
+                    "training": {"budget": "10M tokens", "optimizer": "adamw"},
+                }
+            ),
+            "h100",
+            32_000,
+            10**6,
+        )
+        for task in ("chat", "preference")
+    )
+    for name in ("step_seconds", "seconds", "tokens", "flops"):
+        assert two[name] == pytest.approx(2 * one[name])
+    assert two["memory"]["activations"] == pytest.approx(2 * one["memory"]["activations"])
+    for name in ("steps", "epochs", "parameters"):
+        assert two[name] == one[name]
+
+
+def test_a_plan_for_a_card_has_the_rows_of_the_model_it_starts_from(
+    tiny_text, tmp_path, monkeypatch
+):
+    pytest.importorskip("transformers")
+    from made_folder import save_folder
+
+    monkeypatch.chdir(tmp_path)
+    theirs = save_folder(tmp_path / "folder", "qwen3")  # 448 rows for 400 tokens
+    corpus = xunlian.prepare(tiny_text, out="corpus", tokenizer=tmp_path / "folder", val=0.1)
+    assert corpus.vocab_size == 400
+    for settings in ([], [f"corpus.path={corpus.path}"]):
+        (found,) = xunlian.plan(
+            xunlian.Recipe(), [f"model.init_from={tmp_path / 'folder'}", *settings], gpu=["h100"]
+        )
+        assert found["vocab_size"] == 448
+        assert found["parameters"] == sum(p.numel() for p in theirs.parameters())
+
+
+def test_a_plan_counts_the_pass_over_all_preferences_that_dpo_begins_with(
+    preferences, chat_run, monkeypatch
+):
+    monkeypatch.setattr(plan, "try_out", lambda *_: Trial(900.0, 60.0, None))
+    settings = [f"corpus.path={preferences.path}", f"model.init_from={chat_run}", *SETTINGS]
+
+    def planned(method):
+        return xunlian.plan(xunlian.Recipe(), [*settings, f"preference.method={method}"])[0]
+
+    dpo, orpo = planned("dpo"), planned("orpo")
+    steps = dpo["steps"] / dpo["epochs"]  # of one epoch; without a way back each takes a third
+    more = dpo["setup_seconds"] - orpo["setup_seconds"]
+    assert more == pytest.approx(300 * steps + 60, abs=30)

@@ -8,7 +8,10 @@ from conftest import TINY
 
 import xunlian
 from xunlian.cli import main
-from xunlian.machine.profile import profile_path
+from xunlian.errors import InputError
+from xunlian.machine.features import read_machine
+from xunlian.machine.profile import profile_key, profile_path
+from xunlian.recipe.resolve import resolve
 from xunlian.studies import tune
 from xunlian.studies.tune import search
 from xunlian.training import decisions
@@ -72,7 +75,7 @@ def test_what_the_turns_do_not_confirm_is_not_kept():
 def test_training_uses_what_was_found_where_the_recipe_leaves_it_open(
     tiny_corpus, tmp_path, monkeypatch
 ):
-    def measured(recipe, corpus, group, settings):
+    def measured(recipe, initial, corpus, group, settings):
         return 0.5 if settings["micro_batch_tokens"] == 256 else 1.0
 
     monkeypatch.setattr(tune, "_measure", measured)
@@ -106,3 +109,54 @@ def test_a_damaged_profile_is_passed_over_with_a_warning(tiny_corpus, tmp_path, 
     profile_path().write_text("{broken")
     train(tiny_corpus, tmp_path / "run", "training.budget=1 steps")
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_found_for_a_model_of_other_people_is_found_again_by_train(
+    tiny_text, tmp_path, monkeypatch
+):
+    """Trials start from the folder, whose rows, more than there are tokens, count."""
+    pytest.importorskip("transformers")
+    from made_folder import save_folder
+
+    save_folder(tmp_path / "folder", "llama")
+    corpus = xunlian.prepare(
+        tiny_text, out=tmp_path / "corpus", tokenizer=tmp_path / "folder", val=0.1
+    )
+    sizes = set()
+
+    def time_steps(stepper, rows, batch_tokens, group):
+        sizes.add(stepper.model.config.vocab_size)
+        return 0.5 if stepper.micro_rows * rows.context == 256 else 1.0
+
+    monkeypatch.setattr(tune, "time_steps", time_steps)
+    monkeypatch.setattr(tune, "TURNS", 1)
+    settings = [f"corpus.path={corpus.path}", f"model.init_from={tmp_path / 'folder'}", *TINY]
+    found = xunlian.tune(xunlian.Recipe(), settings)
+    assert found["settings"] == {"micro_batch_tokens": 256}
+    assert sizes == {448} and corpus.vocab_size == 400
+    run = xunlian.train(
+        xunlian.Recipe(), [*settings, "training.budget=2 steps"], out=tmp_path / "run"
+    )
+    assert run.recipe.training.micro_batch_tokens == 256
+
+
+def test_what_was_found_for_one_task_is_not_taken_for_another():
+    recipe = resolve(
+        xunlian.load_recipe(xunlian.Recipe(), TINY),
+        vocab_size=100,
+        corpus_tokens=10_000,
+        matmul_rate=1e10,
+        on_gpu=False,
+    )
+    tasks = ("language-model", "chat", "preference")
+    keys = {
+        profile_key(read_machine(), recipe.model_copy(update={"task": task}), 100, "cpu")
+        for task in tasks
+    }
+    assert len(keys) == len(tasks)
+
+
+def test_a_recipe_of_another_task_than_the_corpus_is_refused(tiny_corpus):
+    settings = [f"corpus.path={tiny_corpus}", *TINY, "task=translation"]
+    with pytest.raises(InputError, match=r"task is translation, but the corpus .* holds text"):
+        xunlian.tune(xunlian.Recipe(), settings)

@@ -2,10 +2,17 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from xunlian import files
 from xunlian.errors import InputError, XunlianError
-from xunlian.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from xunlian.interop import tensors
+from xunlian.training.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    mean_weights,
+    save_checkpoint,
+)
 
 
 def save(folder, step, keep=2):
@@ -50,6 +57,24 @@ def test_no_checkpoint_at_all_is_said(tmp_path):
         load_checkpoint(tmp_path)
 
 
+def test_that_every_checkpoint_is_damaged_is_said(tmp_path):
+    for step in (10, 20):
+        save(tmp_path, step)
+        (tmp_path / f"step-{step:08d}" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"Every checkpoint in '.*' is damaged"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_left_out_of_the_mean(tmp_path, capsys):
+    for step in (10, 20, 30):
+        save(tmp_path, step, keep=3)
+    (tmp_path / "step-00000020" / "model.safetensors").write_bytes(b"")
+    for asked in (3, 4):
+        mean, found = mean_weights(tmp_path, {"w": torch.full((3,), 50.0)}, 50, asked)
+        assert found == 3 and mean["w"].tolist() == [30, 30, 30]
+        assert "left out of the mean" in capsys.readouterr().err
+
+
 def test_a_full_disk_leaves_the_older_checkpoint_and_no_half_one(tmp_path, monkeypatch):
     save(tmp_path, 10)
 
@@ -62,3 +87,15 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_no_half_one(tmp_path, monke
     assert caught.value.exit_status == 1
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000010"]
     assert load_checkpoint(tmp_path)[2]["step"] == 10
+
+
+def test_a_disk_that_is_full_while_tensors_are_written_leaves_the_older_one(tmp_path, monkeypatch):
+    save(tmp_path, 10)
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensors, "save_file", full)
+    with pytest.raises(XunlianError, match="disk is full"):
+        save(tmp_path, 20)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000010"]

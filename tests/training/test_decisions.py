@@ -1,7 +1,9 @@
 """What a training decides for a machine is said, written down, and holds for the whole run."""
 
+import time
 import tomllib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from xunlian.recipe.load import load_recipe
 from xunlian.recipe.resolve import resolve
 from xunlian.recipe.settings import Recipe
 from xunlian.training import decisions, setup
+from xunlian.training.parallel import Group
 
 BF16_THRICE_AS_FAST = Rates(fp32=1e10, bf16=3e10)
 
@@ -81,6 +84,29 @@ def test_compiling_does_not_pay_for_a_short_training(tiny_corpus, tmp_path, monk
     run = train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=auto")
     assert frozen(run)["compile"] == "off"
     assert told(run, capsys, "ompiling does not pay")
+
+
+@pytest.mark.parametrize(
+    ("budget", "pays"), [("41 steps", True), ("40 steps", False), ("1h", True), ("40s", False)]
+)
+def test_compiling_pays_where_45_seconds_of_training_are_left(monkeypatch, budget, pays):
+    monkeypatch.setattr(decisions, "_time_micro_batch", lambda *_: 1.0)
+    recipe = load_recipe(Recipe(), [f"training.budget={budget}", "training.batch_tokens=4096"])
+    clock = decisions.clock_of(recipe, 10**6, time.time())
+    machine = replace(read_machine(), compiler="g++", python_headers=True)
+    stepper = SimpleNamespace(model=None, group=Group(0, 1, torch.device("cpu")))
+    compiled, seconds, reason = decisions.decide_compile(stepper, None, clock, "auto", machine, 1)
+    assert compiled == pays and seconds == pytest.approx(1.1)
+    assert ("compiling pays within the budget" in reason) == pays
+
+
+def test_a_training_compiles_by_itself_where_it_pays(tiny_corpus, tmp_path, monkeypatch, capsys):
+    on_machine(monkeypatch, compiler="g++", python_headers=True)
+    monkeypatch.setattr(decisions, "_time_micro_batch", lambda *_: 100.0)
+    monkeypatch.setattr(decisions, "try_compile", lambda stepper, rows: (True, 7.0, ""))
+    run = train(tiny_corpus, tmp_path / "run", *SHORT, "training.compile=auto")
+    assert frozen(run)["compile"] == "on" and run.facts()["compile_seconds"] == 7
+    assert told(run, capsys, "ompiling pays within the budget")
 
 
 @pytest.mark.parametrize(
@@ -175,3 +201,42 @@ def test_validations_take_a_small_share_and_a_single_one_is_the_last():
     assert every(4096) == 8  # twelve of them, each a third of a step
     assert every(10) == 5
     assert every(10**6) > 100  # only when training ends
+
+
+# Several processes
+
+
+def test_every_process_decides_by_the_rates_that_the_lead_measured(monkeypatch):
+    told: list[float] = []
+
+    def from_lead(self: Group, *values: float) -> list[float]:
+        if self.leads:
+            told[:] = values
+        return told[:]
+
+    monkeypatch.setattr(Group, "from_lead", from_lead)
+    settings = ["model.depth=2", "model.width=64", "training.budget=60s", "training.threads=1"]
+    recipe = load_recipe(Recipe(), settings)
+
+    def decided(rank: int, rates: Rates) -> decisions.Decided:
+        monkeypatch.setattr(decisions, "measure_rates", lambda device: rates)
+        return decisions.decide(
+            recipe,
+            vocab_size=100,
+            corpus_tokens=10**6,
+            machine=read_machine(),
+            group=Group(rank, 2, torch.device("cpu")),
+        )
+
+    fast, slow = Rates(1e12, 1e12), Rates(1e10, 1e10)
+    lead = decided(0, fast)
+    assert lead.rates == fast and decided(1, slow) == lead
+    smaller = decided(0, slow).recipe.training.batch_tokens  # so the rates do matter
+    assert smaller < lead.recipe.training.batch_tokens
+
+
+def test_the_rows_of_a_step_are_shared_evenly_or_not_at_all():
+    recipe = load_recipe(Recipe(), ["training.batch_tokens=1024", "model.context=32"])
+    decisions.check_shares(recipe, Group(0, 4, torch.device("cpu")))
+    with pytest.raises(InputError, match="has 32 rows, which 3 processes cannot share"):
+        decisions.check_shares(recipe, Group(0, 3, torch.device("cpu")))

@@ -20,6 +20,7 @@ from xunlian.runs.load import load_run
 from xunlian.shards.corpus import open_corpus
 from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.training import decisions
+from xunlian.training.checkpoint import load_checkpoint
 
 transformers = pytest.importorskip("transformers")
 from made_folder import (  # noqa: E402
@@ -344,6 +345,18 @@ def test_an_encoder_decoder_learns_on_and_stays_of_its_class(kind, pair_corpus, 
         hidden = ours(source, torch.zeros_like(source), target, torch.zeros_like(target))
         expected = after(input_ids=source, decoder_input_ids=target).logits
     torch.testing.assert_close(hidden @ ours.head_weight.t(), expected, atol=1e-4, rtol=0)
+
+
+def test_a_fixed_bias_of_the_logits_stays_when_a_training_goes_on(pair_corpus, tmp_path):
+    theirs = save_pair_folder(tmp_path / "theirs", "marian", bias=True)
+    assert theirs.final_logits_bias.any()
+    start(tmp_path / "theirs", pair_corpus, tmp_path / "run", "task=translation", budget="2 steps")
+    run = xunlian.train(tmp_path / "run", ["training.budget=4 steps"], resume=True)
+    weights, _, state = load_checkpoint(run.checkpoints)
+    assert state["step"] == 4
+    after = transformers.AutoModelForSeq2SeqLM.from_pretrained(run.model_folder)
+    for bias in (weights["head_bias"], after.final_logits_bias):
+        assert torch.equal(bias, theirs.final_logits_bias)
 
 
 def test_a_folder_is_for_its_own_task(pair_corpus, folders, tmp_path):

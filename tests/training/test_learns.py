@@ -14,6 +14,7 @@ from conftest import SAMPLES
 from torch.nn import functional as F
 
 import xunlian
+from xunlian.interop.huggingface import load_model
 from xunlian.tokenizer.tokenizer import load_tokenizer
 
 ARCHITECTURES, OPTIMIZERS = ["qwen3", "gpt2"], ["muon", "adamw"]
@@ -106,3 +107,28 @@ def test_words_never_seen_are_written_backwards(tmp_path):
     found = model.generate([f"\n{word}>" for word in unseen], max_tokens=4, temperature=0)
     right = sum(text == word[::-1] for word, text in zip(unseen, found, strict=True))
     assert right >= 90, list(zip(unseen, found, strict=True))[:10]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+def test_further_layouts_learn_from_random_weights_and_transformers_opens_them(
+    architecture, tiny_corpus, tmp_path
+):
+    run = train(
+        tiny_corpus,
+        tmp_path / "run",
+        "training.budget=20 steps",
+        f"model.architecture={architecture}",
+        "model.heads=4",
+        "model.kv_heads=2",
+        "training.log_every=1",
+    )
+    losses = [row["loss"] for row in training_lines(run)]
+    vocab_size = run.facts()["vocab_size"]
+    assert losses[0] == pytest.approx(math.log(vocab_size), abs=0.1)
+    assert losses[-1] < losses[0] - 0.5
+    ours = load_model(run.model_folder)
+    assert ours.config.architecture == architecture
+    tokens_BL = torch.randint(vocab_size, (2, 32), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        ours.logits(tokens_BL), transformers_logits(run)(tokens_BL), atol=1e-4, rtol=0
+    )

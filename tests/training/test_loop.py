@@ -1,15 +1,23 @@
 """What a whole training does: its log, its budget, and how it fails without its rows."""
 
 import math
+import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 from brief import RATES, short_corpus, train, training_lines, validation_lines
+from conftest import TINY
 
 import xunlian
 from xunlian.data.packed import PackedRows
+from xunlian.errors import XunlianError
 from xunlian.recipe.size import training_flops_per_token
 from xunlian.runs.folder import open_run
+from xunlian.training import decisions, loop
 from xunlian.training.checkpoint import list_checkpoints
+from xunlian.training.schedule import Clock
+from xunlian.training.step import Stepper
 
 BATCH_TOKENS = 512  # as in TINY
 ALWAYS = {"step", "tokens", "seconds"}
@@ -91,11 +99,25 @@ def test_a_budget_of_epochs_reads_the_text_so_many_times(tmp_path):
     assert list_checkpoints(run.checkpoints)[-1].name == f"step-{run.facts()['step']:08d}"
 
 
-def test_a_budget_of_time_ends_with_the_rate_near_zero(tiny_corpus, tmp_path):
+def test_a_budget_of_time_ends_with_the_rate_near_zero(tiny_corpus, tmp_path, monkeypatch):
+    """By a clock of ours: setting up takes 0.2 s and a step 0.02 s."""
+    step, taken = Stepper.step, []
+
+    def counted(self, *arguments):
+        taken.append(1)
+        return step(self, *arguments)
+
+    def seconds(*_):
+        return 0.2 + 0.02 * len(taken)
+
+    monkeypatch.setattr(Stepper, "step", counted)
+    monkeypatch.setattr(Clock, "seconds", seconds)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=seconds))
+    monkeypatch.setattr(decisions, "_time_micro_batch", lambda *_: 0.02)
     run = train(tiny_corpus, tmp_path / "run", "training.budget=2s")
     facts, rates = run.facts(), [row["learning_rate"] for row in training_lines(run)]
     peak = run.recipe.training.learning_rate
-    assert facts["finished"] and facts["seconds"] > 1.5
+    assert facts["finished"] and facts["seconds"] == pytest.approx(2, abs=0.03)
     assert max(rates) == pytest.approx(peak)
     assert rates[-1] < 0.1 * peak
     assert rates[len(rates) // 2 :] == sorted(rates[len(rates) // 2 :], reverse=True)
@@ -113,3 +135,38 @@ def test_rows_that_cannot_be_read_stop_the_run_where_it_was(tiny_corpus, tmp_pat
     with pytest.raises(OSError, match="the disk is gone"):
         train(tiny_corpus, tmp_path / "run", "training.budget=6 steps")
     assert open_run(tmp_path / "run").facts()["step"] == 3
+
+
+@pytest.mark.usefixtures("no_measuring")
+def test_a_budget_that_is_over_before_the_first_step_is_warned_of(tiny_corpus, tmp_path, capsys):
+    settings = [f"corpus.path={tiny_corpus}", *TINY, "training.budget=60s"]
+    begun = time.time() - 100
+    run = xunlian.train(xunlian.Recipe(), settings, out=tmp_path / "run", started=begun)
+    assert run.facts()["finished"] and run.facts()["step"] == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert any("over before the first step" in line for line in warnings)
+
+
+def test_a_gpu_that_is_full_stops_the_run_where_it_was(tiny_corpus, tmp_path, monkeypatch):
+    step, taken = Stepper.step, []
+
+    def full(self, *arguments):
+        taken.append(1)
+        if len(taken) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "step", full)
+    with pytest.raises(XunlianError, match="The GPU's memory is full"):
+        train(tiny_corpus, tmp_path / "run", "training.budget=6 steps")
+    facts = open_run(tmp_path / "run").facts()
+    assert facts["step"] == 2 and not facts["finished"]
+
+
+def test_a_disk_that_is_full_at_a_log_line_is_told(tiny_corpus, tmp_path, monkeypatch):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(loop, "open", full, raising=False)
+    with pytest.raises(XunlianError, match=r"The disk is full: '.*metrics\.jsonl'"):
+        train(tiny_corpus, tmp_path / "run", "training.budget=2 steps")

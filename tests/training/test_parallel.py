@@ -11,6 +11,7 @@ from conftest import TINY
 from torch import distributed
 
 import xunlian
+from xunlian.errors import InputError
 from xunlian.training import parallel
 
 
@@ -36,7 +37,7 @@ def torchrun(*arguments):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -59,9 +60,12 @@ def test_two_processes_train_like_one_and_one_goes_on_after_two(tiny_corpus, tmp
     assert one == pytest.approx(two, abs=1e-4)
     assert val_one == pytest.approx(val_two, abs=1e-4)
 
-    xunlian.train(tmp_path / "two", ["training.budget=30 steps"], resume=True)
-    whole = losses(tmp_path / "two")[0]
-    assert len(whole) == 30
+    for run in ("one", "two"):
+        xunlian.train(tmp_path / run, ["training.budget=30 steps"], resume=True)
+    (one, val_one), (two, val_two) = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 30
+    assert one == pytest.approx(two, abs=1e-3)
+    assert val_one == pytest.approx(val_two, abs=1e-3)
 
 
 def test_on_gpus_gradients_go_by_nccl_and_numbers_of_hosts_by_gloo(monkeypatch):
@@ -70,7 +74,8 @@ def test_on_gpus_gradients_go_by_nccl_and_numbers_of_hosts_by_gloo(monkeypatch):
     monkeypatch.setattr(parallel, "pick_device", lambda rank: torch.device("cuda", rank))
     monkeypatch.setattr(torch.cuda, "set_device", done.append)
     monkeypatch.setattr(torch, "set_float32_matmul_precision", done.append)
-    monkeypatch.setattr(distributed, "init_process_group", done.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(distributed, "init_process_group", lambda name, **_: done.append(name))
     monkeypatch.setattr(distributed, "all_reduce", summed.append)
     for name, value in {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1}.items():
         monkeypatch.setenv(name, str(value))
@@ -87,3 +92,13 @@ def test_sums_on_the_device_are_in_double_precision_and_stay_there():
     assert (big.item(), one.item()) == (2.0**30 + 128, 2**53 - 1)
     on_meta = parallel.Group(0, 1, torch.device("meta"))
     assert on_meta.sum_on_device(torch.zeros((), device="meta"))[0].is_meta
+
+
+def test_more_processes_than_gpus_are_refused_with_how_many_there_may_be(monkeypatch):
+    monkeypatch.setattr(parallel, "pick_device", lambda rank: torch.device("cuda", rank))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: pytest.fail("there is none"))
+    for name, value in {"WORLD_SIZE": 3, "RANK": 2, "LOCAL_RANK": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match=r"--nproc-per-node=2\.$"):
+        parallel.join_group()

@@ -10,6 +10,7 @@ import torch
 from brief import train, training_lines, validation_lines
 from conftest import TINY
 from made_recurrent import FAMILIES
+from safetensors.torch import load_file
 from test_parallel import losses, torchrun
 from test_resume import assert_same_run
 
@@ -17,6 +18,7 @@ import xunlian
 from xunlian.runs.load import load_run
 from xunlian.shards.corpus import open_corpus
 from xunlian.training.checkpoint import list_checkpoints
+from xunlian.training.step import CARRIED
 
 LETTERS = "abcdefgh"
 STEPS = [
@@ -74,6 +76,12 @@ def test_a_run_that_goes_on_is_bit_identical(tiny_corpus, reversals, tmp_path, p
 @pytest.mark.slow
 def test_two_processes_train_a_language_model_like_one(tiny_corpus, tmp_path):
     alike(tiny_corpus, tmp_path, [])
+    # What the lanes remember when two processes end, those of the second one, too.
+    one, two = (
+        load_file(tmp_path / run / "checkpoints/step-00000016/optimizer.safetensors")[CARRIED]
+        for run in ("one", "two")
+    )
+    torch.testing.assert_close(one, two, atol=0.01, rtol=0)
 
 
 @pytest.mark.slow
@@ -94,7 +102,10 @@ def alike(corpus, folder, settings):
     assert done.returncode == 0, done.stderr
     for one, two in zip(losses(folder / "one"), losses(folder / "two"), strict=True):
         assert one == pytest.approx(two, abs=1e-4)
-    xunlian.train(folder / "two", ["training.budget=20 steps"], resume=True)
+    for run in ("one", "two"):
+        xunlian.train(folder / run, ["training.budget=20 steps"], resume=True)
+    for one, two in zip(losses(folder / "one"), losses(folder / "two"), strict=True):
+        assert one == pytest.approx(two, abs=1e-3)
     assert len(losses(folder / "two")[0]) == 20
 
 

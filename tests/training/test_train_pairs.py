@@ -133,6 +133,29 @@ def test_what_does_not_go_with_pairs_is_told(words, tmp_path, settings, told):
     assert not (tmp_path / "run").exists()
 
 
+def test_held_out_pairs_that_are_all_too_long_leave_the_training_without_a_validation(tmp_path):
+    chance = random.Random(1)
+    short, long = (
+        ["".join(chance.choices("abcdefgh", k=letters)) for _ in range(count)]
+        for letters, count in ((5, 300), (60, 3))
+    )
+    for name, found in (("train.tsv", short), ("val.tsv", long)):
+        lines = [f"{word}\t{word[::-1]}\n" for word in found]
+        (tmp_path / name).write_text("".join(lines))
+    corpus = xunlian.prepare(
+        tmp_path / "train.tsv",
+        pairs=True,
+        val=tmp_path / "val.tsv",
+        out=tmp_path / "corpus",
+        tokenizer="char",
+        workers=1,
+    )
+    assert corpus.split_card("val")["pairs"] == 3
+    facts = train(corpus.path, tmp_path / "run", "training.budget=2 steps").facts()
+    assert facts["finished"] and facts["step"] == 2 and facts["best_val_loss"] is None
+    assert any("Nothing is validated: all pairs" in note for note in facts["notes"])
+
+
 def test_pairs_are_not_for_a_corpus_of_text(tiny_corpus, tmp_path):
     with pytest.raises(InputError, match=r"task is translation, but the corpus .* holds text"):
         train(tiny_corpus, tmp_path / "run")

@@ -50,9 +50,12 @@ def plan(
 
     from xunlian.commands.train import recipe_corpus
     from xunlian.errors import InputError
+    from xunlian.interop.huggingface import read_config
     from xunlian.recipe.load import load_recipe, recipe_name
+    from xunlian.runs.load import load_folder
     from xunlian.studies.plan import advice, plan_for_card, plan_here
     from xunlian.studies.scaling import forecast
+    from xunlian.training.objectives import learned_tokens
     from xunlian.training.parallel import join_group
 
     name, wanted = recipe_name(recipe), load_recipe(recipe, overrides)
@@ -67,13 +70,19 @@ def plan(
         vocab_size, tokens = wanted.tokenizer.vocab_size or DEFAULT_VOCAB_SIZE, None
         vocab_size *= 1 + wanted.tokenizer.separate
         if wanted.corpus.path or wanted.corpus.names_text:
-            from xunlian.training.objectives import learned_tokens
-
             corpus = recipe_corpus(wanted, name, group)
             vocab_size, tokens = corpus.vocab_size, learned_tokens(corpus)
+        if wanted.model.init_from:
+            theirs = read_config(load_folder(wanted.model.init_from)).vocab_size
+            vocab_size = theirs if tokens is None else max(theirs, vocab_size)
         plans = [plan_for_card(wanted, card, vocab_size, tokens) for card in gpu]
     else:
         corpus = recipe_corpus(wanted, name, group)
+        if fit and not learned_tokens(corpus, "val"):
+            raise InputError(
+                f"--fit needs text to validate on, and '{corpus.path}' holds none out. Prepare it "
+                "with --val, or set corpus.val and another corpus.path."
+            )
         plans = [plan_here(wanted, corpus, group, started or time.time())]
     if fit:
         table = wanted.corpus.model_copy(update={"path": str(corpus.path)})

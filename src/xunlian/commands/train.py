@@ -112,7 +112,9 @@ def recipe_corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
     from xunlian.shards.corpus import open_corpus
 
     path = Path(recipe.corpus.path or f"corpora/{name}")
-    if not (path / "corpus.json").exists() and recipe.corpus.names_text:
+    # The lead says whether: it may have begun to make it.
+    missing = bool(group.from_lead(float(not (path / "corpus.json").exists()))[0])
+    if missing and recipe.corpus.names_text:
         check_settings(recipe)
         if group.leads:
             prepare_from_recipe(recipe, path)
@@ -123,7 +125,10 @@ def recipe_corpus(recipe: "Recipe", name: str, group: "Group") -> "Corpus":
             "corpora/mine` and add corpus.path=corpora/mine."
         )
     elif recipe.corpus.names_text and group.leads:
-        say(f"Using the corpus '{path}', which is there already.")
+        say(
+            f"Using the corpus '{path}', which is there already, as it is: [corpus] and "
+            "[tokenizer] are not looked at again. corpus.path=OTHER makes another."
+        )
     return open_corpus(path)
 
 

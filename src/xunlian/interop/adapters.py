@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.files import atomic_write, read_json, write_json
+from xunlian.files import atomic_path, read_json, write_json
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model
 from xunlian.interop.names import Entry, entries
+from xunlian.interop.tensors import write_tensors
 from xunlian.models.adapter import adapted_layers, add_adapters, quantize_blocks
 from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import RecurrentConfig
@@ -101,8 +101,8 @@ def write_adapter(file: Path, model: Model) -> None:
         lengths = [a.magnitude for a in found if a.magnitude is not None]
         if lengths:
             tensors[f"{_place(entry)}.lora_magnitude_vector"] = _kept(lengths)
-    with atomic_write(file) as out:
-        out.write(save(tensors, metadata={"format": "pt"}))
+    with atomic_path(file) as out:
+        write_tensors(out, tensors, {"format": "pt"})
 
 
 @torch.no_grad()

@@ -11,6 +11,9 @@ from xunlian.models.pair_config import Architecture as PairArchitecture
 from xunlian.models.pair_config import EncoderDecoderConfig
 from xunlian.models.recurrent import Family, RecurrentConfig
 
+# Above all that is known: a damaged number shall not take all memory before the weights are seen.
+MOST_LAYERS, MOST = 10_000, 1 << 24
+
 
 def from_fields(fields: Any, file: Path) -> Config:
     """The configuration that `fields`, read from `file`, describe.
@@ -218,7 +221,8 @@ def _count(
     value = default if fields.get(name) is None else fields[name]
     if value is None:
         raise InputError(f"'{file}' lacks the field {name}.")
-    fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    most = MOST_LAYERS if name.endswith(("layers", "n_layer")) else MOST
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
     if not fits or (divides is not None and divides % value):
         raise InputError(f"'{file}' is damaged: {name} = {value!r}.")
     return int(value)

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from xunlian.errors import InputError
-from xunlian.files import atomic_write, read_json, write_json
+from xunlian.files import atomic_path, read_json, write_json
 from xunlian.interop.config import Config
 from xunlian.interop.from_fields import from_fields
 from xunlian.interop.names import (
@@ -31,6 +30,7 @@ from xunlian.interop.names import (
     their_shape,
     to_theirs,
 )
+from xunlian.interop.tensors import write_tensors
 from xunlian.interop.to_fields import to_fields
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
@@ -89,8 +89,8 @@ def write_weights(file: Path, model: Model) -> None:
     weights = model.state_dict()
     tensors = {entry.theirs: to_theirs(entry, weights) for entry in entries(model.config)}
     tensors |= constants(model.config)
-    with atomic_write(file) as out:
-        out.write(save(tensors, metadata={"format": "pt"}))
+    with atomic_path(file) as out:
+        write_tensors(out, tensors, {"format": "pt"})
 
 
 def read_config(folder: Path) -> Config:
@@ -143,8 +143,14 @@ def load_model(folder: Path, *, context: int | None = None, dropout: float = 0.0
     config = read_config(folder)
     if context is not None:
         config = replace(config, context=context)
-    with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
-        model = build(config, dropout)
+    try:
+        with torch.random.fork_rng(devices=[]):  # its first, random weights are all replaced
+            model = build(config, dropout)
+    except RuntimeError as error:  # an allocation that fails
+        raise InputError(
+            f"There is not enough memory for '{folder}' with the sizes in its config.json "
+            f"({str(error).splitlines()[0]})."
+        ) from error
     weights = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     with _open_tensors(folder) as tensors:

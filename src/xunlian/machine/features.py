@@ -34,6 +34,7 @@ class Machine:
         return ""
 
 
+CGROUP = "/sys/fs/cgroup"
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
 
@@ -85,9 +86,12 @@ def available_memory() -> int:
             free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
             free = 8 << 30
-    limit, used = _read("/sys/fs/cgroup/memory.max"), _read("/sys/fs/cgroup/memory.current")
+    limit, used = _read(f"{CGROUP}/memory.max"), _read(f"{CGROUP}/memory.current")
     if limit.strip().isdigit() and used.strip().isdigit():
-        free = min(free, int(limit) - int(used))
+        counts = dict(line.split() for line in _read(f"{CGROUP}/memory.stat").splitlines())
+        # Pages of files count as used, but give way.
+        files = sum(int(counts.get(name, 0)) for name in ("active_file", "inactive_file"))
+        free = min(free, int(limit) - int(used) + files)
     return free
 
 

@@ -6,10 +6,12 @@ K width of a head, V vocabulary, T context, N parameters.
 
 import contextlib
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 
+from xunlian.errors import XunlianError
 from xunlian.machine.features import reset_peak_memory, resident_memory
 from xunlian.machine.recurrent_memory import (
     kept_of_recurrent,
@@ -27,6 +29,18 @@ FROZEN_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 # What the C library and the kernels' scratch space take beside the tensors.
 WORKSPACE = 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
+
+
+@contextlib.contextmanager
+def gpu_memory_errors() -> Iterator[None]:
+    """Raises XunlianError, in one line, where a GPU's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise XunlianError(
+            "The GPU's memory is full. End other programs on it, or set a smaller "
+            "training.micro_batch_tokens or model.size. What was saved stays good."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,13 @@ def predict_training_memory(
         parts = _parts(learning, learning_matrices, kept, cast, loss)
         return {**parts, "weights": parts["weights"] + frozen}
     return _parts(parameters, matrices, activations, cast_weights + joined_weights, loss)
+
+
+def mask_bytes(batch: MicroBatch, precision: str) -> int:
+    """Of who sees whom among the texts of a row (conversations, preferences): what does not, as
+    booleans, and a mask that is added."""
+    real = 4 if precision == "fp32" else 2
+    return batch.rows * batch.target**2 * (real + 2)
 
 
 def _parts(

@@ -13,9 +13,8 @@ import torch
 from xunlian.console import warn
 from xunlian.files import atomic_write
 from xunlian.machine.features import Machine
-from xunlian.recipe.recurrent_size import RecurrentShape
-from xunlian.recipe.settings import Model
-from xunlian.recipe.size import Shape
+from xunlian.recipe.resolve import shape_of
+from xunlian.recipe.settings import Recipe
 
 
 def profile_path() -> Path:
@@ -24,19 +23,21 @@ def profile_path() -> Path:
     return Path(cache) / "xunlian" / "tuned.json"
 
 
-def profile_key(
-    machine: Machine, model: Model, shape: Shape | RecurrentShape, vocab_size: int, device: str
-) -> str:
-    """All that decides how fast a step is, beside what is tuned."""
-    network = {"family": model.family, "architecture": model.architecture, **vars(shape)}
+def profile_key(machine: Machine, recipe: Recipe, vocab_size: int, device: str) -> str:
+    """All of a resolved recipe and its machine that decides how fast a step is, beside what is
+    tuned."""
+    model = recipe.model
     parts = {
+        "task": recipe.task,
         "processor": machine.processor,
         "cores": machine.cores,
         "device": device,
         "torch": torch.__version__,
         "context": model.context,
         "vocab_size": vocab_size,
-        **network,
+        "family": model.family,
+        "architecture": model.architecture,
+        **vars(shape_of(model)),
     }
     return ", ".join(f"{name}={value}" for name, value in parts.items() if value is not None)
 
@@ -48,9 +49,7 @@ def tuned_settings(key: str) -> dict[str, Any]:
 
 
 def keep_tuned(key: str, settings: dict[str, Any]) -> None:
-    path = profile_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
+    with atomic_write(profile_path()) as file:
         file.write(orjson.dumps({**_read(), key: settings}, option=orjson.OPT_INDENT_2))
 
 

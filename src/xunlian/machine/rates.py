@@ -38,7 +38,7 @@ def pick_device(local_rank: int = 0) -> torch.device:
 
 def measure_rates(device: torch.device, seconds: float = 0.4) -> Rates:
     """Time square products in fp32 and bf16, `seconds` each; the median is taken."""
-    size = 1024 if device.type == "cpu" else 8192
+    size = {"cpu": 1024, "mps": 2048}.get(device.type, 8192)
     return Rates(
         fp32=_rate(device, torch.float32, size, seconds),
         bf16=_rate(device, torch.bfloat16, size, seconds),
@@ -65,6 +65,8 @@ def _rate(device: torch.device, dtype: torch.dtype, size: int, seconds: float) -
         left @ right
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - start)
         if len(times) >= 3 and times[-1] > seconds:
             break

@@ -90,12 +90,17 @@ def merge_adapters(model: nn.Module) -> None:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that learn, by name: all, or those of the adapters."""
-    return {
+    """The parameters that learn, by name: those of the adapters, or all; then with what else the
+    network's files hold, such as a fixed bias of the logits."""
+    found = {
         name: parameter.detach()
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
+    if not adapted_layers(model):
+        kept = model.state_dict().keys()
+        found |= {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    return found
 
 
 @torch.no_grad()

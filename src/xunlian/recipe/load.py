@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from xunlian.errors import InputError, did_you_mean
+from xunlian.files import os_errors
 from xunlian.recipe.settings import Recipe
+
+SHAPE = ("depth", "decoder_depth", "width", "heads", "kv_heads", "head_width", "mlp_width")
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -37,8 +40,20 @@ def load_recipe(recipe: "str | Path | Recipe", overrides: Sequence[str] = ()) ->
         name, values = str(recipe), read_toml(path)
     for override in overrides:
         _apply(values, override)
+    _let_size_decide(values, {override.partition("=")[0].strip() for override in overrides})
     _reuse_tokenizer(values)
     return validate(values, name)
+
+
+def _let_size_decide(values: dict[str, Any], overridden: set[str]) -> None:
+    """A size that replaces the recipe's replaces the shape that the recipe gives, too."""
+    model = values.get("model")
+    if "model.size" in overridden and isinstance(model, dict):
+        values["model"] = {
+            name: value
+            for name, value in model.items()
+            if name not in SHAPE or f"model.{name}" in overridden
+        }
 
 
 def _reuse_tokenizer(values: dict[str, Any]) -> None:
@@ -56,8 +71,9 @@ def recipe_name(recipe: "str | Path | Recipe") -> str:
 
 def read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with os_errors(path):
+            return tomllib.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # not TOML, or not UTF-8
         raise InputError(f"'{path}' is not a valid TOML file: {error}.") from error
 
 

@@ -80,7 +80,7 @@ class Model(Table):
         None,
         description="The dial: total number of parameters, such as 10m or 1.5b, all embeddings "
         "included, the value embeddings of speedrun, too. It sets depth and width once the "
-        "vocabulary is known.",
+        "vocabulary is known; as key=value it replaces those of the recipe.",
     )
     depth: int | None = Field(
         None, ge=1, description="Number of layers; of an encoder-decoder, those of the encoder."
@@ -144,7 +144,7 @@ class Training(Table):
         None,
         description="How long: '5min', '90s', '2h' of wall clock from process start, compile "
         "included; or '200 steps', '10M tokens', '3 epochs'. Default: 20 tokens a parameter, at "
-        "most 8 epochs.",
+        "most 8 epochs; for an adapter and for preferences 3 epochs.",
     )
     batch_tokens: int | None = Field(
         None,
@@ -180,7 +180,8 @@ class Training(Table):
     weight_decay: float | None = Field(
         None,
         ge=0,
-        description="Decoupled weight decay of the matrices. Default: 0.01 (muon), 0.1 (adamw).",
+        description="Decoupled weight decay of the matrices. Default: 0.01 (muon), 0.1 (adamw), 0 "
+        "for an adapter and for preferences.",
     )
     momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
     muon_block: int | None = Field(

@@ -51,13 +51,16 @@ class Run:
         rows = []
         for line in self.metrics_file.read_bytes().splitlines():
             with contextlib.suppress(orjson.JSONDecodeError):
-                rows.append(orjson.loads(line))
+                if isinstance(row := orjson.loads(line), dict):
+                    rows.append(row)
         return rows
 
     def facts(self) -> dict[str, Any]:
         """What training noted about the machine, the corpus and the outcome ('run.json')."""
         path = self.path / "run.json"
-        facts: dict[str, Any] = read_json(path) if path.exists() else {}
+        facts = read_json(path) if path.exists() else {}
+        if not isinstance(facts, dict):
+            raise InputError(f"'{path}' is damaged: it holds no object.")
         return facts
 
     def write_facts(self, facts: dict[str, Any]) -> None:

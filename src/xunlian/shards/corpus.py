@@ -1,5 +1,6 @@
 """A prepared corpus: a folder with corpus.json (its card), a tokenizer and shards."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ class Corpus:
     @property
     def tokenizer_fingerprint(self) -> str:
         return self.card["tokenizer"]["fingerprint"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the checksums of its token files: of what a training reads."""
+        shards = [shard for card in self.card["splits"].values() for shard in card["shards"]]
+        return hashlib.sha256("\n".join(s["bin_sha256"] for s in shards).encode()).hexdigest()
 
     def split_card(self, split: str) -> dict[str, Any]:
         """What the split holds: documents, tokens, bytes, characters, words and its shards."""

@@ -29,7 +29,8 @@ def train_in_child(arguments: Sequence[str]) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="xunlian-compiled-") as cache,
         subprocess.Popen(
-            [sys.executable, "-m", "xunlian", "train", *arguments],
+            # -P: no module of the folder it is started in.
+            [sys.executable, "-P", "-m", "xunlian", "train", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache},

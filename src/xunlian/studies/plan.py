@@ -12,15 +12,15 @@ Notable ideas:
 import math
 from typing import Any
 
-import torch
-
+from xunlian.console import warn
 from xunlian.data.sorted_pairs import SortedPairs
+from xunlian.evaluation.preferences import needs_reference
 from xunlian.machine.accelerators import parse_accelerator
-from xunlian.machine.memory import MicroBatch, predict_training_memory
+from xunlian.machine.memory import MicroBatch, mask_bytes, predict_training_memory
 from xunlian.models.losses import gpu_chunk_logits
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
-from xunlian.recipe.settings import Recipe
+from xunlian.recipe.settings import CHAT_TASKS, Recipe
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
@@ -36,6 +36,7 @@ STAYS = ("weights", "optimizer state", "averaged weights", "teacher")
 # and trainings of up to 10B parameters report as much; narrower networks reach less.
 CARD_MFU = 0.45
 CARD_FULL_SPEED_WIDTH = 768
+FORWARD = 1 / 3  # of a training step's time
 SMALLEST_ADVISED = 1e6
 UNLIMITED_TOKENS = 10**15
 
@@ -58,6 +59,9 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         before -= importing
     trial = try_out(ready, learned_tokens(corpus, "val"), group)
     step_seconds, rows = trial.step_seconds, ready.objective.rows
+    if needs_reference(recipe):  # is computed first, as a validation of all rows would be
+        reading = FORWARD * step_seconds * rows.context / training.batch_tokens
+        before += rows.rows_per_epoch * reading + trial.validation_seconds
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
     with_validation = step_seconds + trial.validation_seconds / training.validate_every
     rate = ready.rates.of(training.precision) * group.size
@@ -69,7 +73,7 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
     return {
         "device": f"{ready.machine.processor}, {training.threads} threads"
         if group.device.type == "cpu"
-        else torch.cuda.get_device_name(group.device),
+        else ready.machine.accelerators[group.device.index or 0],
         "devices": group.size,
         "precision": training.precision,
         "compile": training.compile == "on",
@@ -85,7 +89,7 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         "validation_seconds": trial.validation_seconds,
         "memory": _measured(ready.memory, trial.memory, rows),
         "epochs": steps * training.batch_tokens / epoch_tokens(ready.objective, corpus),
-        **_sizes(recipe, corpus.vocab_size, learned_tokens(corpus)),
+        **_sizes(recipe, ready.stepper.model.config.vocab_size, learned_tokens(corpus)),
     }
 
 
@@ -97,6 +101,8 @@ def plan_for_card(
     Raises:
         InputError: an unknown card, or values that cannot be combined.
     """
+    if recipe.training.precision == "fp32":
+        warn("Cards are planned for in bf16; in fp32 a training takes several times as long.")
     name, accelerator, count = parse_accelerator(card)
     recipe = resolve(
         shape_from_folder(recipe),
@@ -115,13 +121,16 @@ def plan_for_card(
     flops += teacher_flops(recipe, vocab_size)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
-    step_seconds = training.batch_tokens / speed
+    lines = 2 if recipe.task == "preference" else 1  # a chosen and a rejected one
+    step_tokens = lines * training.batch_tokens
+    step_seconds = step_tokens / speed
     budget = parse_budget(training.budget)
     steps = budget.steps(training.batch_tokens, corpus_tokens or UNLIMITED_TOKENS)
     if steps is None:
         steps = max(1, math.floor(budget.amount / step_seconds))
     micro_tokens = min(training.micro_batch_tokens, training.batch_tokens // count)
-    batch = MicroBatch(max(1, micro_tokens // model.context), model.context, model.context)
+    rows = lines * max(1, micro_tokens // model.context)
+    batch = MicroBatch(rows, model.context, model.context)
     memory = predict_training_memory(
         model,
         shape,
@@ -140,6 +149,10 @@ def plan_for_card(
         precision="bf16",
         chunk_logits=gpu_chunk_logits(accelerator.memory),
     )
+    if training.average_decay:
+        memory["averaged weights"] = memory["gradients"]
+    if recipe.task in CHAT_TASKS:
+        memory["activations"] += mask_bytes(batch, "bf16")
     return {
         "device": name,
         "devices": count,
@@ -149,11 +162,11 @@ def plan_for_card(
         "setup_seconds": 0.0,
         "step_seconds": step_seconds,
         "steps": steps,
-        "tokens": steps * training.batch_tokens,
+        "tokens": steps * step_tokens,
         "tokens_per_second": speed,
         "matmul_rate": accelerator.bf16 * count,
         "mfu": mfu,
-        "flops": steps * training.batch_tokens * flops,
+        "flops": steps * step_tokens * flops,
         "memory": memory,
         "fits": sum(memory.values()) <= accelerator.memory,
         "epochs": steps * training.batch_tokens / corpus_tokens if corpus_tokens else None,
@@ -186,8 +199,8 @@ def _sizes(recipe: Recipe, vocab_size: int, corpus_tokens: int | None) -> dict[s
         "budget": recipe.training.budget,
         "batch_tokens": recipe.training.batch_tokens,
         "corpus_tokens": corpus_tokens,
-        # An adapter's base has learned already.
-        "optimal_tokens": None if recipe.adapter else TOKENS_PER_PARAMETER * parameters,
+        # What it starts from has learned already.
+        "optimal_tokens": None if model.init_from else TOKENS_PER_PARAMETER * parameters,
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xunlian.console import say
-from xunlian.errors import InputError
+from xunlian.errors import InputError, XunlianError
 from xunlian.files import read_json, write_json
 from xunlian.recipe.settings import Recipe
 from xunlian.runs.folder import open_run
@@ -62,6 +62,7 @@ def forecast(recipe: Recipe, steps: int, batch_tokens: int, out: Path) -> dict[s
     Raises:
         InputError: the whole training is too short to have a thirty-second, or the folder has the
             forecast of another recipe.
+        XunlianError: a loss is no number.
         Interrupted: stopped; the same call goes on.
     """
     if SHARES[0] * steps < FEWEST_STEPS:
@@ -81,7 +82,10 @@ def forecast(recipe: Recipe, steps: int, batch_tokens: int, out: Path) -> dict[s
         say(f"\n{path}: {count:,} tokens")
         training = recipe.training.model_copy(update={"budget": f"{count} tokens"})
         train_once(path, recipe.model_copy(update={"training": training}), out / "recipes")
-        losses.append(float(open_run(path).facts()["best_val_loss"]))
+        loss = open_run(path).facts()["best_val_loss"]
+        if loss is None:
+            raise XunlianError(f"The validation loss of '{path}' was never a number.")
+        losses.append(float(loss))
     found = extrapolate((losses[0], losses[1], losses[2]), log2(steps * batch_tokens / tokens[-1]))
     return {
         "tokens": tokens,

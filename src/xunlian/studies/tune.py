@@ -15,16 +15,15 @@ import torch
 from xunlian.console import say
 from xunlian.machine.features import read_machine
 from xunlian.machine.profile import keep_tuned, profile_key, profile_path
-from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
-from xunlian.runs.initial import shape_from_folder
+from xunlian.runs.initial import Initial, start_from
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import time_steps
 from xunlian.training import decisions
 from xunlian.training.networks import build_model
 from xunlian.training.objectives import learned_tokens, objective_of
 from xunlian.training.parallel import Group
-from xunlian.training.setup import build_stepper
+from xunlian.training.setup import build_stepper, check_task
 
 WORTHWHILE = 1.03  # less is noise
 TURNS = 3
@@ -52,16 +51,20 @@ def tune_here(recipe: Recipe, corpus: Corpus, group: Group) -> dict[str, Any]:
         InputError: the recipe, the corpus and the machine do not go together.
     """
     machine = read_machine()
-    recipe = shape_from_folder(recipe)
+    check_task(recipe, corpus)
+    recipe, initial = start_from(recipe, corpus)
+    vocab_size = initial.config.vocab_size if initial else corpus.vocab_size
     decided = decisions.decide(
         recipe,
-        vocab_size=corpus.vocab_size,
+        vocab_size=vocab_size,
         corpus_tokens=learned_tokens(corpus),
         machine=machine,
         group=group,
     )
     asked, recipe = recipe.training, decided.recipe
-    can_compile = asked.compile != "off" and (machine.can_compile or group.device.type != "cpu")
+    can_compile = recipe.training.compile != "off" and (
+        machine.can_compile or group.device.type != "cpu"
+    )
     start = {
         "attention": recipe.training.attention,
         "micro_batch_tokens": decisions.micro_rows(recipe, group) * recipe.model.context,
@@ -71,10 +74,10 @@ def tune_here(recipe: Recipe, corpus: Corpus, group: Group) -> dict[str, Any]:
     }
     choices = _choices(recipe, start, group)
     open_ = {name: choices[name] for name in choices if getattr(asked, name) in (None, "auto")}
-    tuned = search(start, open_, lambda settings: _measure(recipe, corpus, group, settings))
-    key = profile_key(
-        machine, recipe.model, shape_of(recipe.model), corpus.vocab_size, str(group.device)
+    tuned = search(
+        start, open_, lambda settings: _measure(recipe, initial, corpus, group, settings)
     )
+    key = profile_key(machine, recipe, vocab_size, str(group.device))
     keep_tuned(key, {**tuned.settings, "gain": round(tuned.gain, 3)})
     return {
         "settings": tuned.settings,
@@ -134,7 +137,9 @@ def _choices(recipe: Recipe, start: Settings, group: Group) -> dict[str, list[An
     return choices
 
 
-def _measure(recipe: Recipe, corpus: Corpus, group: Group, settings: Settings) -> float:
+def _measure(
+    recipe: Recipe, initial: Initial | None, corpus: Corpus, group: Group, settings: Settings
+) -> float:
     """Seconds of a step with `settings`."""
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
@@ -142,7 +147,11 @@ def _measure(recipe: Recipe, corpus: Corpus, group: Group, settings: Settings) -
     recipe = recipe.model_copy(update={"training": training})
     objective = objective_of(recipe, corpus)
     torch.manual_seed(training.seed)
-    stepper = build_stepper(recipe, build_model(recipe, corpus.vocab_size), group)
+    if initial:
+        model = initial.load(recipe.model.dropout or 0.0, training.seed)
+    else:
+        model = build_model(recipe, corpus.vocab_size)
+    stepper = build_stepper(recipe, model, group)
     if training.compile == "on":
         decisions.try_compile(stepper, objective.rows)
     assert training.batch_tokens

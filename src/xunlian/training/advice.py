@@ -1,6 +1,7 @@
 """What a finished training tells its user to do next."""
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from xunlian.recipe.budget import parse_budget
@@ -52,9 +53,9 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
             (f"xunlian evaluate {run.path}", "score it on the held-out answers"),
             *more,
         ]
-    prompt = (run.recipe.prompts or ("",))[0].strip().replace("\n", " ")
+    prompt = quote((run.recipe.prompts or ("",))[0].strip().replace("\n", " "))
     return [
-        (f'xunlian generate {run.path} --prompt "{prompt}"', "let it write"),
+        (f"xunlian generate {run.path} --prompt {prompt}", "let it write"),
         (f"xunlian evaluate {run.path}", "score it, document by document"),
         *more,
         ("xunlian prepare mytext.txt --out corpora/mine", "a model of your own text begins here"),

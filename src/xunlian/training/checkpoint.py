@@ -6,19 +6,19 @@ A checkpoint is a folder written beside and renamed. `state.json` holds the chec
 two; a checkpoint that does not match its checksums is passed over for the one before it.
 """
 
-import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from xunlian.console import warn
 from xunlian.errors import InputError, XunlianError
 from xunlian.files import atomic_folder, read_json, sha256, write_json
+from xunlian.interop.tensors import write_tensors
 
 TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
 
@@ -40,7 +40,8 @@ def save_checkpoint(
     path = folder / _name(step)
     with atomic_folder(path, replace=True) as part:
         for name, tensors in zip(TENSOR_FILES, (model, optimizer), strict=True):
-            _write_tensors(part / name, tensors)
+            on_host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            write_tensors(part / name, on_host)
         checksums = {name: sha256(part / name) for name in TENSOR_FILES}
         write_json(part / "state.json", {**state, "step": step, "checksums": checksums})
     for old in list_checkpoints(folder)[:-keep]:
@@ -61,7 +62,11 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor],
     """
     found = list_checkpoints(folder)
     if not found:
-        raise InputError(f"There is no checkpoint in '{folder}'; start anew without --resume.")
+        raise InputError(
+            f"There is no checkpoint in '{folder}' to go on from. Remove '{folder.parent}' and "
+            "start anew without --resume, or, if it has weights already, start another run with "
+            f"model.init_from={folder.parent}."
+        )
     for path in reversed(found):
         try:
             return _load(path)
@@ -121,14 +126,3 @@ def _load_tensors(path: Path, name: str) -> dict[str, Tensor]:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        with contextlib.suppress(OSError):
-            import os
-
-            os.fsync(file.fileno())

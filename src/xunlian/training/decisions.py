@@ -13,7 +13,7 @@ from xunlian.console import say, warn
 from xunlian.errors import InputError
 from xunlian.machine.compiler import trust_instruction_sets
 from xunlian.machine.features import Machine, available_cores, available_memory, read_machine
-from xunlian.machine.memory import MicroBatch, predict_training_memory
+from xunlian.machine.memory import MicroBatch, mask_bytes, predict_training_memory
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
 from xunlian.models.decoder import Decoder
@@ -23,7 +23,7 @@ from xunlian.models.losses import chunk_logits
 from xunlian.models.quantized import Quantized
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
-from xunlian.recipe.settings import Recipe, Training
+from xunlian.recipe.settings import CHAT_TASKS, Recipe, Training
 from xunlian.training.checkpoint import random_state, restore_random_state
 from xunlian.training.objectives import Rows
 from xunlian.training.parallel import Group, local_rows
@@ -62,7 +62,9 @@ def decide(
     training, notes = recipe.training, []
     threads = training.threads or default_threads()
     torch.set_num_threads(threads)
-    rates = measure_rates(group.device)
+    measured = measure_rates(group.device)
+    # The lead's: what follows from them must be the same in every process.
+    rates = Rates(*group.from_lead(measured.fp32, measured.bf16))
     precision, reason = choose_precision(rates, machine, group.device)
     if training.precision != "auto":
         precision, reason = training.precision, "as the recipe says"
@@ -142,9 +144,7 @@ def apply_tuned(
     """
     if group.size > 1 or recipe.adapter:
         return recipe, None
-    shape = shape_of(recipe.model)
-    key = profile_key(machine, recipe.model, shape, vocab_size, str(group.device))
-    tuned = tuned_settings(key)
+    tuned = tuned_settings(profile_key(machine, recipe, vocab_size, str(group.device)))
     gain = tuned.pop("gain", 1.0)
     tuned = {name: v for name, v in tuned.items() if getattr(asked, name, 0) in (None, "auto")}
     if not tuned:
@@ -170,6 +170,17 @@ def micro_rows(recipe: Recipe, group: Group) -> int:
     return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
 
 
+def check_shares(recipe: Recipe, group: Group) -> None:
+    """Raises InputError: the rows of a step cannot be shared evenly among the processes."""
+    assert recipe.training.batch_tokens
+    rows = recipe.training.batch_tokens // recipe.model.context
+    if rows % group.size:
+        raise InputError(
+            f"A step of this run has {rows} rows, which {group.size} processes cannot share evenly."
+            " Go on with a number of processes that divides it."
+        )
+
+
 def memory_of(
     recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
 ) -> dict[str, int]:
@@ -190,6 +201,8 @@ def memory_of(
     )
     if recipe.training.average_decay:
         memory["averaged weights"] = memory["gradients"]
+    if recipe.task in CHAT_TASKS:
+        memory["activations"] += mask_bytes(batch, recipe.training.precision)
     return memory | teacher_memory(
         recipe,
         vocab_size,

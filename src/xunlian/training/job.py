@@ -3,6 +3,7 @@
 This is the story of `xunlian train`, in order; each step is told in the module it calls.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from xunlian.evaluation.preferences import REFERENCE, needs_reference, read_refe
 from xunlian.interop.adapters import write_adapter_config
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import build, read_config, write_config
-from xunlian.machine.memory import PeakMemory
+from xunlian.machine.memory import PeakMemory, gpu_memory_errors
 from xunlian.machine.rates import Rates
 from xunlian.models.adapter import load_trained
 from xunlian.models.decoder import Decoder
@@ -62,12 +63,14 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
 
     Raises:
         InputError: the recipe, the corpus and the machine do not go together; nothing is left.
+        XunlianError: as `Loop.train`, or the memory of a GPU is full.
     """
-    ready = set_up(recipe, corpus, group, started)
+    with gpu_memory_errors():
+        ready = set_up(recipe, corpus, group, started)
+        if needs_reference(ready.recipe):
+            assert isinstance(ready.stepper.model, Decoder)
+            compute_reference(ready.objective, ready.stepper.model, ready.stepper.dtype, group)
     run = Run(out, ready.recipe)
-    if needs_reference(ready.recipe):
-        assert isinstance(ready.stepper.model, Decoder)
-        compute_reference(ready.objective, ready.stepper.model, ready.stepper.dtype, group)
     if group.leads:
         run = create_run(out, ready.recipe)
         if needs_reference(ready.recipe):
@@ -75,16 +78,17 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
         _write_model_folder(run, ready.stepper.model.config, corpus, ready.base)
         run.write_facts(_facts(ready, corpus, group))
     group.wait()
-    return _train(
-        run,
-        ready.objective,
-        ready.stepper,
-        ready.clock,
-        group,
-        ready.rates,
-        ready.step_seconds,
-        Progress(),
-    )
+    with _held(out, group):
+        return _train(
+            run,
+            ready.objective,
+            ready.stepper,
+            ready.clock,
+            group,
+            ready.rates,
+            ready.step_seconds,
+            Progress(),
+        )
 
 
 def resume(
@@ -93,8 +97,9 @@ def resume(
     """Go on with the run in `out` from its last good checkpoint.
 
     Raises:
-        InputError: no run, no checkpoint, an override that a running training cannot take, or a
-            corpus that the run was not trained on.
+        InputError: no run, no checkpoint, another process trains it, an override that a running
+            training cannot take, or a corpus that the run was not trained on.
+        XunlianError: as `start`.
     """
     run = open_run(out)
     for override in overrides:
@@ -102,9 +107,22 @@ def resume(
             raise InputError(
                 f"'{override}' cannot change when a run goes on. What can: {', '.join(RESUMABLE)}."
             )
-    recipe = load_recipe(run.recipe, overrides)
-    run = Run(out, recipe)
-    facts = run.facts()
+    with _held(out, group), gpu_memory_errors():
+        extended = any(o.partition("=")[0].strip() == "training.budget" for o in overrides)
+        run = Run(out, load_recipe(run.recipe, overrides))
+        return _go_on(run, extended, corpus, group, started)
+
+
+def _go_on(
+    run: Run, extended: bool, corpus: Corpus | None, group: Group, started: float
+) -> Outcome:
+    """`extended`: the budget is another one than the run began with."""
+    recipe, out, facts = run.recipe, run.path, run.facts()
+    if "tokenizer_fingerprint" not in facts:
+        raise InputError(
+            f"The run '{out}' was stopped before its first step (it has no run.json). Remove it "
+            "and start anew without --resume."
+        )
     corpus = corpus or open_corpus(recipe.corpus.path or "")
     if corpus.tokenizer_fingerprint != facts["tokenizer_fingerprint"]:
         raise InputError(
@@ -112,16 +130,21 @@ def resume(
             "Prepare it with --tokenizer "
             f"{run.model_folder}, or start a new run."
         )
+    if facts.get("corpus", corpus.fingerprint) != corpus.fingerprint:
+        raise InputError(
+            f"The corpus '{corpus.path}' is another one than the run '{out}' began with. To learn "
+            f"from other text, start a new run with model.init_from={out}."
+        )
     corpus.verify()
     weights, optimizer_state, state = load_checkpoint(run.checkpoints)
     progress = Progress(**state["progress"])
-    extended = any(o.partition("=")[0].strip() == "training.budget" for o in overrides)
     if progress.finished and not extended:
         raise InputError(
             f"The run '{out}' is finished. To train it longer, add for example "
             "training.budget=2h; to start anew, leave out --resume."
         )
     progress.finished = False
+    decisions.check_shares(recipe, group)
     training = recipe.training
     threads = training.threads if state["processes"] == group.size else None
     torch.set_num_threads(threads or decisions.default_threads())
@@ -193,30 +216,33 @@ def _train(
         peak=PeakMemory(group.device),
     )
     stepper.model.train()
-    if group.leads:
-        with lock_run(run.path):
-            finished = False
-            try:
-                finished = loop.train()
-            finally:  # a training that fails shall say how far it came, too
-                run.write_facts(
-                    {
-                        **run.facts(),
-                        "step_seconds": loop.step_seconds,
-                        "seconds": clock.seconds(),
-                        "step": progress.step,
-                        "tokens": progress.tokens,
-                        "skipped": progress.skipped,
-                        "best_val_loss": progress.best_val_loss,
-                        "best_step": progress.best_step,
-                        "finished": finished,
-                        "memory_measured": loop.peak.peak,
-                    }
-                )
-    else:
-        finished = loop.train()
+    finished = False
+    try:
+        with gpu_memory_errors():
+            finished = loop.train()
+    finally:  # a training that fails shall say how far it came, too
+        if group.leads:
+            run.write_facts(
+                {
+                    **run.facts(),
+                    "step_seconds": loop.step_seconds,
+                    "seconds": clock.seconds(),
+                    "step": progress.step,
+                    "tokens": progress.tokens,
+                    "skipped": progress.skipped,
+                    "best_val_loss": progress.best_val_loss,
+                    "best_step": progress.best_step,
+                    "finished": finished,
+                    "memory_measured": loop.peak.peak,
+                }
+            )
     group.wait()
     return Outcome(run, finished, progress)
+
+
+def _held(out: Path, group: Group) -> contextlib.AbstractContextManager[None]:
+    """The run, for this group alone."""
+    return lock_run(out) if group.leads else contextlib.nullcontext()
 
 
 def _write_model_folder(run: Run, config: Config, corpus: Corpus, base: str | None) -> None:
@@ -252,6 +278,7 @@ def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
         "parameters": count_parameters(model, shape_of(model), vocab_size),
         "vocab_size": vocab_size,
         "tokenizer_fingerprint": corpus.tokenizer_fingerprint,
+        "corpus": corpus.fingerprint,
         "machine": {
             "processor": ready.machine.processor,
             "cores": ready.machine.cores,

@@ -20,6 +20,7 @@ import torch
 
 from xunlian.console import say, warn
 from xunlian.errors import XunlianError
+from xunlian.files import os_errors
 from xunlian.interop.adapters import WEIGHTS_FILE as ADAPTER_FILE
 from xunlian.interop.adapters import write_adapter
 from xunlian.interop.huggingface import WEIGHTS_FILE, write_weights
@@ -233,7 +234,7 @@ class Loop:
             "seconds": round(self.clock.seconds(), 3),
             **values,
         }
-        with open(self.run.metrics_file, "ab") as file:
+        with os_errors(self.run.metrics_file), open(self.run.metrics_file, "ab") as file:
             file.write(orjson.dumps(line) + b"\n")
 
     def _validate(self, display: Display | None) -> None:
@@ -303,6 +304,11 @@ class Loop:
         """The last validation, the last weights, the last checkpoint."""
         state = self.progress
         self.peak.stop()
+        if not state.step and self.group.leads:
+            warn(
+                "The budget was over before the first step: the model has learned nothing. Set a "
+                "larger training.budget or a smaller model.size."
+            )
         already = state.step % self.cadence.validate == 0 and state.step > 0
         if not already:
             self._validate(None)

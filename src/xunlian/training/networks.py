@@ -53,7 +53,7 @@ def _config(recipe: Recipe, vocab_size: int) -> Config:
             mlp_width=shape.mlp_width,
             context=model.context,
         )
-    assert model.architecture in ("qwen3", "gpt2", "speedrun")
+    assert model.architecture in ("qwen3", "qwen2", "llama", "mistral", "gpt2", "speedrun")
     return DecoderConfig(
         architecture=model.architecture,
         vocab_size=vocab_size,

@@ -154,8 +154,10 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
             return PairRows(*columns, context, start, seed)
         return SortedPairs(*columns, context, _rows_per_step(recipe), start, seed)
 
-    rows, val = rows_of("train"), rows_of("val")
+    rows, val = rows_of("train"), None
     assert rows is not None
+    with contextlib.suppress(InputError):  # those to train on fit, which is enough to go on
+        val = rows_of("val")
     per_pair = training_flops_per_pair(
         recipe.model,
         shape,
@@ -172,6 +174,11 @@ def _pairs(recipe: Recipe, corpus: Corpus) -> Objective:
     if left_out:
         notes.append(
             f"{left_out:,} pairs are left out: longer than model.context = {context} tokens."
+        )
+    if val is None and corpus.split_card("val")["pairs"]:
+        notes.append(
+            "Nothing is validated: all pairs that are held out are longer than model.context = "
+            f"{context} tokens."
         )
     return Objective(
         rows,

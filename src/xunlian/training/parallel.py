@@ -7,11 +7,16 @@ by gloo on CPUs; numbers of the host always go by gloo, so that no GPU is waited
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
+from xunlian.errors import InputError
 from xunlian.machine.rates import pick_device
+
+# For a lead that prepares a corpus. When a process dies, torchrun ends the others at once.
+LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -82,16 +87,26 @@ class Group:
 
 
 def join_group() -> Group:
-    """Join the processes that torchrun started, or be alone."""
+    """Join the processes that torchrun started, or be alone.
+
+    Raises:
+        InputError: there is no GPU for this process.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     device = pick_device(local)
     if device.type == "cuda":
+        gpus = torch.cuda.device_count()
+        if local >= gpus:
+            raise InputError(
+                f"More processes were started here than there are GPUs. Set --nproc-per-node={gpus}"
+                "."
+            )
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")  # TF32, several times as fast
     if size > 1 and not distributed.is_initialized():
-        on_gpu = device.type == "cuda"
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     return Group(rank, size, device)
 
 

@@ -77,7 +77,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         InputError: the recipe, the corpus and the machine do not go together.
     """
     machine = read_machine()
-    _check_task(recipe, corpus)
+    check_task(recipe, corpus)
     decisions.check_frozen(recipe, group.device)
     recipe, initial = start_from(recipe, corpus)
     teaching = [check_teacher(recipe, corpus)] if recipe.distill else []
@@ -160,7 +160,8 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     )
 
 
-def _check_task(recipe: Recipe, corpus: Corpus) -> None:
+def check_task(recipe: Recipe, corpus: Corpus) -> None:
+    """Raises InputError: the recipe is for another kind of corpus."""
     kinds = {"language-model": "text", **CHAT_TASKS}
     wants, has = (kinds.get(task, "pairs") for task in (recipe.task, corpus.task))
     if wants != has:
