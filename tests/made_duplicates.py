@@ -6,9 +6,9 @@ import random
 import re
 from collections import Counter, defaultdict
 from functools import cache
-from pathlib import Path
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+from conftest import shared_data
+
 _TOKEN = re.compile(
     "[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff]|[^\\W\u3005-\u3007\u3040-\u30ff\u3400-\u9fff]+"
 )
@@ -71,19 +71,18 @@ def with_near_duplicates(texts: list[str], seed: int) -> list[str]:
 
 
 @cache
-def wikinews(files: int = 1) -> list[str]:
-    paths = sorted((DATA / "lm_en" / "enwikinews").glob("*.gz"))[:files]
-    lines = [line for path in paths for line in gzip.decompress(path.read_bytes()).splitlines()]
+def wikinews() -> list[str]:
+    path = shared_data("lm_en/enwikinews/wiki_04.jsonl.gz")
+    lines = gzip.decompress(path.read_bytes()).splitlines()
     return [text for line in lines if (text := json.loads(line)["text"])]
 
 
 @cache
-def zhwiki(files: int = 1) -> list[str]:
-    paths = sorted((DATA / "lm_zh" / "zhwiki2023").glob("*.gz"))[:files]
+def zhwiki() -> list[str]:
+    path = shared_data("lm_zh/zhwiki2023/AA_wiki_00.txt.gz")
     found = []
-    for path in paths:
-        for part in gzip.decompress(path.read_bytes()).decode().split("<doc ")[1:]:
-            body = part.split(">", 1)[1].split("</doc>")[0].strip()
-            if len(body) > 50:
-                found.append(body)
+    for part in gzip.decompress(path.read_bytes()).decode().split("<doc ")[1:]:
+        body = part.split(">", 1)[1].split("</doc>")[0].strip()
+        if len(body) > 50:
+            found.append(body)
     return found

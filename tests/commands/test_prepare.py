@@ -1,6 +1,8 @@
 """The verb: what it takes, what it says, and how it ends."""
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,9 +73,6 @@ def test_a_shipped_sample_is_a_source(tmp_path: Path) -> None:
 
 
 def test_preparing_works_in_a_script_without_a_main_guard(text: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, xunlian\nprint(xunlian.prepare(sys.argv[1], out=sys.argv[2], workers=2).path)"
@@ -87,16 +86,15 @@ def test_preparing_works_in_a_script_without_a_main_guard(text: Path, tmp_path: 
     assert (ran.returncode, ran.stdout.strip()) == (0, str(tmp_path / "out")), ran.stderr
 
 
+def dying(module: str) -> "subprocess.Popen[bytes]":
+    """A worker that ends with the first work it gets."""
+    code = "import sys, os; sys.stdin.buffer.read(100); os._exit(9)"
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
+
+
 def test_a_worker_that_dies_is_a_clear_failure(text: Path, tmp_path: Path, monkeypatch) -> None:
-    import subprocess
-    import sys
-
     from xunlian.corpus.engines import pool, rescue
-
-    def dying(module: str) -> "subprocess.Popen[bytes]":
-        code = "import sys, os; sys.stdin.buffer.read(100); os._exit(9)"
-        pipe = subprocess.PIPE
-        return subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe)
 
     monkeypatch.setattr(pool, "start", dying)
     monkeypatch.setattr(rescue, "MOST_DEATHS", 2)
@@ -105,6 +103,21 @@ def test_a_worker_that_dies_is_a_clear_failure(text: Path, tmp_path: Path, monke
         xunlian.prepare(text.parent, out=tmp_path / "out", workers=2)
     assert error.value.exit_status == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_dies_while_pairs_are_encoded_is_a_clear_failure(
+    tmp_path: Path, monkeypatch
+) -> None:
+    from xunlian.corpus.engines import workers
+
+    monkeypatch.setattr(workers, "start", dying)
+    sides = [tmp_path / "a.de", tmp_path / "a.en"]
+    for path, words in zip(sides, ("Satz {} von vielen", "one sentence of many: {}"), strict=True):
+        path.write_text("".join(words.format(i) + "\n" for i in range(500)), "utf-8")
+    with pytest.raises(XunlianError, match="--workers 1") as error:
+        xunlian.prepare(*sides, pairs=True, out=tmp_path / "out", tokenizer="byte", workers=2)
+    assert error.value.exit_status == 1
+    assert sorted(tmp_path.iterdir()) == sides
 
 
 @pytest.mark.parametrize(
@@ -296,7 +309,8 @@ def test_documents_that_stay_of_a_cut_file_are_counted(tmp_path: Path, capsys) -
     import gzip
     import random
 
-    lines = "".join(f'{{"text": "number {random.random()}"}}\n' for _ in range(20_000))
+    source = random.Random(1)
+    lines = "".join(f'{{"text": "number {source.random()}"}}\n' for _ in range(20_000))
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines.encode())[:-2000])
     options = ["--on-error", "skip", "--val", "0", "--tokenizer", "byte"]
     assert command(tmp_path / "cut.jsonl.gz", "--out", tmp_path / "out", *options) == 0
@@ -318,3 +332,11 @@ def test_what_could_not_be_read_and_what_stages_left_out_is_said(tmp_path: Path,
     said = capsys.readouterr().err
     assert "Set aside because they cannot be read: 1 file." in said
     assert "Left out by the stages: 1 by quality." in said
+
+
+def test_no_module_of_the_folder_it_is_started_in_runs(text: Path, tmp_path: Path) -> None:
+    for name in ("orjson", "queue", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not mine')")
+    command = [sys.executable, "-P", "-m", "xunlian", "prepare", str(text), "--out", "out"]
+    done = subprocess.run([*command, "--workers", "2"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr

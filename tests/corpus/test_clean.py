@@ -11,11 +11,18 @@ from xunlian.corpus.clean import clean, clean_all, count_han, count_words, is_bl
 def test_cleaning_changes_only_line_ends_controls_and_normal_form() -> None:
     changes: Counter[str] = Counter()
     assert clean("\ufeffa\r\nb\rc\n\td\x00\x1b[0m e\x85\x0c cafe\u0301", changes) == (
-        "a\nb\nc\n\td[0m e caf\u00e9"
+        "a\nb\nc\n\td[0m e\n\n caf\u00e9"
     )
-    assert changes == {"line_ends": 2, "control_characters": 5, "pieces_normalized": 1}
+    assert changes == {"line_ends": 4, "control_characters": 3, "pieces_normalized": 1}
     kept = "中文，「标点」　全角 ＡＢＣ \u200b zero-width ﬁ ½ Ⅷ 🙂 \u00a0nbsp"
     assert clean(kept, changes) == kept
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x85"])
+def test_a_line_end_of_another_system_keeps_two_words_apart(end: str) -> None:
+    changes: Counter[str] = Counter()
+    assert clean_all([f"one{end}two"], changes) == ["one\ntwo"]
+    assert changes["line_ends"] == 1
 
 
 def test_the_quick_look_for_normal_form_never_misses() -> None:

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
@@ -93,13 +92,11 @@ def test_a_library_that_catches_everything_is_stopped_all_the_same() -> None:
 
     with pytest.raises(TooSlow), time_budget(0.1):
         stubborn()
-    begin = time.process_time()
     with pytest.raises(TooSlow), time_budget(0.1):
         try:
             stubborn()
         except TooSlow:
             stubborn()
-    assert time.process_time() > begin
 
 
 def test_a_library_that_does_not_come_back_is_ended_with_its_process() -> None:

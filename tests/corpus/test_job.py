@@ -1,11 +1,9 @@
 """A job in tasks: killed, changed, spread over processes and machines, it makes the same bytes."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -48,27 +46,36 @@ def times(work: Path, stage: str) -> list[int]:
     return [path.stat().st_mtime_ns for path in sorted((work / stage).glob("*.arrow"))]
 
 
+# Kills itself and its workers when the third chunk is cleaned.
+KILLED = """
+import os, signal, sys, xunlian
+from xunlian.corpus.runner import Runner
+
+count, cleaned = Runner.count, []
+
+
+def killing(runner, stage, chunk):
+    count(runner, stage, chunk)
+    cleaned.extend([chunk] * (stage == "clean"))
+    if len(cleaned) == 3:
+        os.killpg(0, signal.SIGKILL)
+
+
+Runner.count = killing
+xunlian.prepare(sys.argv[1], out=sys.argv[2], tokenizer="byte", workers=2)
+"""
+
+
 def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    texts = write_texts(tmp_path / "texts", files=30, lines=2000)
-    script = (
-        "import sys, xunlian; xunlian.prepare(sys.argv[1], out=sys.argv[2], tokenizer='byte', "
-        "workers=2)"
-    )
+    texts = write_texts(tmp_path / "texts", files=10)
     out, work = tmp_path / "out", tmp_path / "out.work"
-    job = subprocess.Popen(
-        [sys.executable, "-c", script, str(texts), str(out)],
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
-    )
-    while len(list((work / "clean").glob("*.json"))) < 3:
-        assert job.poll() is None
-        time.sleep(0.01)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
-    assert not out.exists()
+    command = [sys.executable, "-c", KILLED, str(texts), str(out)]
+    job = subprocess.run(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    assert job.returncode == -signal.SIGKILL and not out.exists()
     done = {path: path.stat().st_mtime_ns for path in (work / "clean").glob("*.json")}
     build_corpus(settings(texts), BYTES, out, Engine(workers=2), work=work)
-    assert len(done) < 30 and all(path.stat().st_mtime_ns == t for path, t in done.items())
+    assert 3 <= len(done) < 10
+    assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     whole = build_corpus(settings(texts), BYTES, tmp_path / "whole", Engine(workers=1))
     assert fingerprint(out) == fingerprint(whole.path)
     assert not (tmp_path / "whole.work").exists()
@@ -88,6 +95,18 @@ def test_only_what_differs_is_done_again(tmp_path: Path) -> None:
     assert same.tokens("val") > first.tokens("val")
     alone = build_corpus(settings(texts, val="0.2"), BYTES, tmp_path / "d")
     assert fingerprint(same.path) == fingerprint(alone.path)
+
+
+def test_what_another_version_did_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, work = write_texts(tmp_path / "texts", files=2, lines=20), tmp_path / "work"
+    build_corpus(settings(texts), BYTES, tmp_path / "a", work=work)
+    before = times(work, "read")
+    monkeypatch.setattr("xunlian.__version__", "99.0")
+    build_corpus(settings(texts), BYTES, tmp_path / "b", work=work)
+    again = times(work, "read")
+    assert len(again) == 2 and not set(again) & set(before)
 
 
 def test_two_jobs_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -274,22 +293,25 @@ def test_a_ray_cluster_that_loses_a_machine_makes_the_same_bytes(tmp_path: Path)
     alone = build_corpus(settings(texts), BYTES, tmp_path / "alone", Engine(workers=1))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
+    ended = threading.Event()
     try:
         cluster.wait_for_nodes()
         work = tmp_path / "work"
 
         def lose() -> None:
             while len(list((work / "clean").glob("*.json"))) < 4:
-                time.sleep(0.02)
+                if ended.wait(0.02):
+                    return
             cluster.remove_node(second, allow_graceful=False)
 
-        killer = threading.Thread(target=lose)
+        killer = threading.Thread(target=lose, daemon=True)
         killer.start()
         engine = Engine("ray", address=cluster.address)
         spread = build_corpus(settings(texts), BYTES, tmp_path / "spread", engine, work=work)
         killer.join(timeout=60)
         assert not killer.is_alive(), "no machine was lost"
     finally:
+        ended.set()
         ray.shutdown()
         cluster.shutdown()
     assert fingerprint(spread.path) == fingerprint(alone.path)

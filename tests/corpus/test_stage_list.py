@@ -171,6 +171,27 @@ def test_weights_are_shares_of_the_tokens(tmp_path: Path) -> None:
     corpus.verify()
 
 
+def test_a_share_of_many_files_is_that_share_of_them(tmp_path: Path) -> None:
+    web, wiki = tmp_path / "web", tmp_path / "wiki.jsonl"
+    web.mkdir()
+    for i in range(12):
+        (web / f"{i:02}.txt").write_text(f"web text {i:02}")
+    rows = (orjson.dumps({"text": f"wikitext {i:02}"}) + b"\n" for i in range(6))
+    wiki.write_bytes(b"".join(rows))
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text(
+        '[corpus]\nval = "0"\nmax_copies = 1\nmixture = [\n'
+        f'{{name = "web", sources = ["{web}"], weight = 1}},\n'
+        f'{{name = "wiki", sources = ["{wiki}"], weight = 1}}]\n'
+        '[tokenizer]\nkind = "byte"\n'
+    )
+    corpus = xunlian.prepare(recipe, out=tmp_path / "out")
+    assert corpus.card["mixture"]["web"]["copies"] == 0.5
+    texts = documents(corpus)
+    assert sum("wikitext" in text for text in texts) == 6
+    assert sum("web text" in text for text in texts) == pytest.approx(6, abs=1)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

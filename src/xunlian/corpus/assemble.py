@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,16 @@ def assemble(
             for chunk in chunks
         }
         wanted = {chunk: copies.get(chunk, 1.0) if split == "train" else 1.0 for chunk in chunks}
+        documents_of = [counts[chunk].get("documents", 0) for chunk in chunks]
+        before = dict(zip(chunks, accumulate(documents_of, initial=0), strict=False))
         with ShardWriter(folder, split, dtype, shard_tokens) as writer:
             for turn in range(ceil(max(wanted.values()))):
                 for chunk in chunks:
                     share = min(1.0, wanted[chunk] - turn)
                     if share > 0 and counts[chunk].get("tokens"):
-                        documents, tokens = _copy(work, chunk, split, dtype, writer, share)
+                        documents, tokens = _copy(
+                            work, chunk, split, dtype, writer, share, before[chunk]
+                        )
                         total.update(documents=documents, tokens=tokens)
         for unit in ("bytes", "characters", "words"):
             total[unit] = round(sum(counts[c].get(unit, 0) * wanted[c] for c in chunks))
@@ -66,14 +71,21 @@ def keep_texts(work: Path, chunks: Sequence[str], folder: Path) -> None:
 
 
 def _copy(
-    work: Path, chunk: str, split: str, dtype: np.dtype, writer: ShardWriter, share: float
+    work: Path,
+    chunk: str,
+    split: str,
+    dtype: np.dtype,
+    writer: ShardWriter,
+    share: float,
+    before: int,
 ) -> tuple[int, int]:
-    """Append a share of a chunk's documents; how many they are, and their tokens."""
+    """Append a share of a chunk's documents; how many they are, and their tokens. `before` are the
+    documents of the chunks before it."""
     tokens = np.memmap(array_path(work, chunk, split, "bin"), dtype, "r")
     lengths = np.fromfile(array_path(work, chunk, split, "lengths"), "<i4")
     starts = np.fromfile(array_path(work, chunk, split, "starts"), np.bool_)
     ends = np.cumsum(lengths, dtype=np.int64)
-    chosen = _spread(starts, share)
+    chosen = _spread(starts, share, before)
     first = done = 0
     while first < len(lengths):
         last = max(first + 1, int(np.searchsorted(ends, done + _TOKENS)))
@@ -88,10 +100,10 @@ def _copy(
     return int((starts & chosen).sum()), int(lengths[chosen].sum())
 
 
-def _spread(starts: np.ndarray, share: float) -> np.ndarray:
+def _spread(starts: np.ndarray, share: float, before: int) -> np.ndarray:
     """Which sequences belong to a share of the documents that is spread evenly over all of them:
-    document n is taken where n phi mod 1 is below the share (Weyl 1916)."""
+    document n of the corpus is taken where n phi mod 1 is below the share (Weyl 1916)."""
     if share >= 1:
         return np.ones(len(starts), np.bool_)
-    numbers = (np.cumsum(starts, dtype=np.uint64) - 1) * np.uint64(PHI)
+    numbers = (np.cumsum(starts, dtype=np.uint64) + np.uint64(before) - 1) * np.uint64(PHI)
     return numbers < np.uint64(share * 2**64)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import xunlian
 from xunlian.corpus.columns import marker_path
 from xunlian.corpus.duplicates.tasks import STAGE as DUPLICATES
 from xunlian.corpus.duplicates.tasks import clusters, sign_tasks, step_tasks
@@ -75,7 +76,8 @@ class Job:
             its_parts = split_into_parts(source, self.corpus)
             parts += [(part, group, held_out) for part in its_parts]
             sizes += [source.size / len(its_parts)] * len(its_parts)
-        keys = [key_of(FORMAT, part.plain(), _stamp(part.source), reading) for part, _, _ in parts]
+        made_by = (FORMAT, xunlian.__version__)
+        keys = [key_of(made_by, part.plain(), _stamp(part.source), reading) for part, _, _ in parts]
         tasks = [
             Task(
                 "xunlian.corpus.read_tasks:read_part_into_chunks",

@@ -1,6 +1,7 @@
 """The cleaned documents as text, beside the shards, for people and for other programs."""
 
 import gzip
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,17 @@ from xunlian.files import atomic_write
 Documents = Iterator[tuple[dict[str, Any], Piece]]
 
 
+# The id of a document: its file, where the part of the file begins, its number, its address.
+_ID = re.compile(r"(.*?)(?:@\d+)?#\d+(?: (?:[A-Za-z][\w+.-]*:.*)?)?", re.DOTALL)
+
+
 def text_path(work: Path, chunk: str) -> Path:
     return work / "text" / f"{chunk}.jsonl.gz"
+
+
+def _source(identity: str) -> str:
+    found = _ID.fullmatch(identity)
+    return found[1] if found else identity
 
 
 @contextmanager
@@ -30,7 +40,7 @@ def kept(documents: Documents, path: Path) -> Iterator[Documents]:
         def passing() -> Documents:
             for row, piece in documents:
                 if piece.first:
-                    source = row["id"].rpartition("#")[0]
+                    source = _source(row["id"])
                     notes = {"source": source} | {
                         k: v for k, v in row.items() if v is not None and k != "kind"
                     }

@@ -35,7 +35,7 @@ def preview(
     each = -(-count // len(sources))
     for source in sources:
         left = min(each, count - len(rows["id"]))
-        passages = read_part(Part(source), corpus, Counter())
+        passages = read_part(Part(source), corpus, Counter(), options=corpus.reading)
         begun = islice((passage for passage in passages if passage.first), left)
         for batch in in_columns(begun):
             for name, column in batch.items():

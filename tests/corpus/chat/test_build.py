@@ -62,6 +62,13 @@ def test_copies_are_left_out_and_counted(tmp_path):
     assert corpus.card["dropped"]["duplicates"] == 7
 
 
+def test_what_is_validated_on_is_not_trained_on(tmp_path):
+    val = written(tmp_path, "val.jsonl", RECORDS[:7])
+    corpus = prepare(written(tmp_path, "a.jsonl"), tmp_path / "out", val=val)
+    assert [corpus.split_card(split)["documents"] for split in ("train", "val")] == [43, 7]
+    assert corpus.card["dropped"]["duplicates"] == 7
+
+
 def test_broken_conversations_can_be_skipped_and_are_counted(tmp_path):
     bad = [{"messages": [ASK, ASK]}, {"messages": [SAY]}, {"x": 1}, {"messages": [ASK]}]
     path = written(tmp_path, "a.jsonl", RECORDS + bad)
@@ -110,6 +117,22 @@ def test_other_ways_to_be_wrong(tmp_path):
         prepare(tmp_path / "a.txt", tmp_path / "out")
     with pytest.raises(InputError, match=r"add --chat"):
         xunlian.prepare(path, out=tmp_path / "out", template="chatml")
+
+
+def test_both_readings_take_the_template_of_a_tokenizer_of_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "t.jinja").write_text(
+        "{% for m in messages %}"
+        "{% if 'Why 7?' in m.content %}{{ raise_exception('no') }}{% endif %}"
+        "{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+    )
+    path = written(tmp_path, "a.jsonl")
+    options = {"val": 0, "on_error": "skip"}
+    fetched = prepare(path, tmp_path / "fetched", template=tmp_path / "t.jinja", **options).path
+    monkeypatch.setattr("xunlian.corpus.vocabulary.local_folder", lambda name, weights: fetched)
+    corpus = prepare(path, tmp_path / "out", tokenizer="hf:some/model", **options)
+    # A first reading in chatml would take the conversation that the second refuses.
+    assert corpus.card["dropped"] == {"duplicates": 0, "broken_records": 1}
+    assert corpus.split_card("train")["documents"] == 49
 
 
 def test_a_template_that_does_not_say_where_an_answer_ends_is_warned_of(tmp_path, capsys):

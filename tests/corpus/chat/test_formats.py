@@ -135,6 +135,10 @@ def test_what_has_no_known_form_is_not_guessed(record):
         ({"prompt": "a", "completion": ["x"]}, "completion is not text"),
         ({"paragraphs": [{"context": "a", "qas": [{"id": "1"}]}]}, "lacks its text, its question"),
         ({"paragraphs": ["a"]}, "lacks its text"),
+        (
+            {"messages": [ASK, {**SAY, "content": None, "tool_calls": "[]"}]},
+            "turn 2 has tool_calls that are no list",
+        ),
     ],
 )
 def test_a_known_form_with_a_mistake_says_which(record, said):
@@ -159,6 +163,11 @@ def test_a_known_form_with_a_mistake_says_which(record, said):
 def test_turns_out_of_order_and_empty_ones_are_broken(turns, said):
     with pytest.raises(Broken, match=said):
         clean_conversation(turns, Counter())
+
+
+def test_a_log_of_thousands_of_turns_is_to_be_divided():
+    with pytest.raises(Broken, match=r"10,000 turns, more than 5,000"):
+        clean_conversation([ASK, SAY] * 5000, Counter())
 
 
 def test_light_cleaning_is_counted():

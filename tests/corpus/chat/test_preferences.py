@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, SAMPLES
+from conftest import SAMPLES, shared_data
 
 import xunlian
 from xunlian.corpus.chat.formats import Broken, Unknown
@@ -11,8 +11,6 @@ from xunlian.corpus.chat.preference import clean_sides, preferences_of
 from xunlian.errors import InputError
 from xunlian.shards.corpus import open_corpus
 from xunlian.tokenizer.chat import CUT, LEARNED, load_chat
-
-DATA = ROOT.parent / "shared" / "data" / "instruct"
 
 ASK, GOOD, BAD, SYSTEM = (
     {"role": role, "content": content}
@@ -227,7 +225,6 @@ def test_the_wrong_option_gets_one_clear_line(tmp_path, content, options, said):
     assert "\n" not in str(error.value) and not (tmp_path / "corpus").exists()
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize(
     ("name", "form", "kept", "broken"),
     [
@@ -236,9 +233,8 @@ def test_the_wrong_option_gets_one_clear_line(tmp_path, content, options, said):
     ],
 )
 def test_files_of_the_wild_are_read(tmp_path, name, form, kept, broken):
-    corpus = xunlian.prepare(
-        DATA / name, preference=True, out=tmp_path / "corpus", tokenizer="byte", on_error="skip"
-    )
+    path, options = shared_data(f"instruct/{name}"), {"tokenizer": "byte", "on_error": "skip"}
+    corpus = xunlian.prepare(path, preference=True, out=tmp_path / "corpus", **options)
     (source,) = corpus.card["sources"]
     assert list(source["forms"]) == [form]
     assert sum(corpus.split_card(split)["documents"] for split in ("train", "val")) == kept

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from conftest import shared_data
 from made_duplicates import (
-    DATA,
     jaccard,
     similar_pairs,
     wikinews,
@@ -38,7 +38,6 @@ from xunlian.corpus.stages.exact import without_paragraphs
 from xunlian.recipe.corpus_dedup import Deduplicate
 
 SETTINGS = Deduplicate(paragraphs=0)
-needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not there")
 
 
 def sign_tasks(
@@ -328,7 +327,6 @@ def quality(
     )
 
 
-@needs_data
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_injected_near_duplicates_are_found(tmp_path: Path, language: str) -> None:
     texts = [text[:3000] for text in (wikinews() if language == "en" else zhwiki())[:300]]
@@ -339,12 +337,11 @@ def test_injected_near_duplicates_are_found(tmp_path: Path, language: str) -> No
     assert min(measured) >= 0.95, measured
 
 
-@needs_data
 def test_versions_of_the_same_page_are_found(tmp_path: Path) -> None:
-    lines = gzip.decompress((DATA / "dedup" / "pydocs_versions.jsonl.gz").read_bytes()).splitlines()
-    records = [json.loads(line) for line in lines]
+    texts = shared_data("dedup/pydocs_versions.jsonl.gz")
+    records = [json.loads(line) for line in gzip.decompress(texts.read_bytes()).splitlines()]
     place = {record["id"]: i for i, record in enumerate(records)}
-    with open(DATA / "dedup" / "pydocs_versions.pairs.tsv", encoding="utf-8") as file:
+    with open(shared_data("dedup/pydocs_versions.pairs.tsv"), encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     truth = {}
     for row in rows:

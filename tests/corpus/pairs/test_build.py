@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import shared_data
 
 import xunlian
 from xunlian.corpus.pairs.build import build_pair_corpus
@@ -23,8 +23,6 @@ from xunlian.shards.corpus import Corpus, open_corpus
 from xunlian.tokenizer.patterns import END, PAD
 from xunlian.tokenizer.tokenizer import load_tokenizer
 from xunlian.tokenizer.train import train_tokenizer
-
-MULTI30K = ROOT.parent / "shared" / "data" / "translation" / "multi30k"
 
 PAIRS = [(f"The {i}th man sees a dog.", f"Der {i}. Mann sieht einen Hund.") for i in range(400)]
 
@@ -156,7 +154,7 @@ def test_what_is_dropped_is_counted_by_its_reason(tmp_path: Path) -> None:
         *aligned(tmp_path, PAIRS + bad),
         val=[str(path) for path in aligned(tmp_path, val, "val")],
     )
-    assert pairs_of(corpus, "train") == PAIRS
+    assert pairs_of(corpus, "train") == PAIRS[1:]  # the first is validated on
     # Of the validation pairs only those with an empty side go.
     assert pairs_of(corpus, "val") == [(s.strip(), t) for s, t in val[3:]]
     assert corpus.card["dropped"] == {
@@ -165,7 +163,7 @@ def test_what_is_dropped_is_counted_by_its_reason(tmp_path: Path) -> None:
         "identical": 1,
         "length_ratio": 1,
         "wrong_language": 1,
-        "duplicates": 1,
+        "duplicates": 2,
         "broken_records": 0,
     }
 
@@ -245,6 +243,13 @@ def test_validation_files_among_the_sources_are_not_trained_on(tmp_path: Path) -
         build(tmp_path / "out2", tmp_path / "b.tsv", val=str(tmp_path / "b.tsv"))
 
 
+def test_pairs_of_the_validation_files_are_not_trained_on(tmp_path: Path) -> None:
+    val = [str(path) for path in aligned(tmp_path, PAIRS[:30], "val")]
+    corpus = build(tmp_path / "out", *aligned(tmp_path, PAIRS), val=val)
+    assert pairs_of(corpus, "train") == PAIRS[30:] and pairs_of(corpus, "val") == PAIRS[:30]
+    assert corpus.card["dropped"]["duplicates"] == 30
+
+
 def test_files_that_change_between_the_two_passes_are_noticed(tmp_path: Path) -> None:
     paths = aligned(tmp_path, PAIRS)
     sources = tuple(map(str, paths))
@@ -292,10 +297,10 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     assert peak < 15_000_000
 
 
-@pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"Multi30k is not at {MULTI30K}")
 def test_multi30k_as_in_the_readme(tmp_path: Path) -> None:
     train, val = (
-        [MULTI30K / f"{split}.{code}.gz" for code in ("en", "de")] for split in ("train", "val")
+        [shared_data(f"translation/multi30k/{split}.{code}.gz") for code in ("en", "de")]
+        for split in ("train", "val")
     )
     corpus = xunlian.prepare(*train, pairs=True, val=val, out=tmp_path / "out", vocab_size=4000)
     # 29,000 lines: two German ones are '@@', three pairs stand there twice.

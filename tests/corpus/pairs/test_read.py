@@ -310,3 +310,9 @@ def test_lists_are_sentences_of_a_source_and_several_targets(tmp_path: Path) -> 
         )
         assert [(source, list(targets)) for source, targets in found] == pairs
         assert read(file) == [(source, targets[0]) for source, targets in pairs]
+
+
+def test_a_null_in_a_list_is_an_empty_text(tmp_path: Path) -> None:
+    rows = [{"source": ["One dog.", None, "Two cats."], "target": ["A", None]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == [("One dog.  Two cats.", "A")]

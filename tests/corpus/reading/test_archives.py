@@ -170,6 +170,14 @@ def test_a_broken_header_in_a_tar_is_not_taken_for_its_end(tmp_path: Path) -> No
     assert found.texts == ["a"] and found.counts["broken_files"] == 1
 
 
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_an_archive_behind_another_in_one_file_is_read_too(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    parts = [make_tar(path, {f"{i}.txt": f"text {i}".encode()}).read_bytes() for i in range(3)]
+    path.write_bytes(b"".join(parts))
+    assert read(path).texts == ["text 0", "text 1", "text 2"]
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 def test_a_bomb_in_an_archive_is_stopped(name: str, tmp_path: Path) -> None:
     make = make_zip if name.endswith("zip") else make_tar

@@ -150,3 +150,11 @@ def test_shipped_recipes_fetch_only_what_they_read():
             load_recipe(name)
         )
     assert fetching >= 3
+
+
+@pytest.mark.parametrize("path", ["/tmp/a.en", "../a.en", ".git/a.en", "got/.a.en"])
+def test_a_recipe_fetches_below_this_folder_only(path):
+    name = path.rsplit("/", 1)[1]
+    corpus = Corpus(sources=[path], download=[entry(name, b"x")])
+    with pytest.raises(InputError, match="It fetches into this folder only"):
+        download.missing(corpus)

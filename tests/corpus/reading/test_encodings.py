@@ -113,3 +113,8 @@ def test_a_page_that_lies_about_its_encoding_is_not_believed() -> None:
     assert decode_page(page.encode("utf-8")) == (page, 0)
     page = '<meta charset="utf-8">' + SIMPLIFIED
     assert decode_page(page.encode("gb18030")) == (page, 0)
+
+
+def test_an_encoding_that_is_not_for_texts_is_not_believed() -> None:
+    page = '<meta charset="idna">' + SIMPLIFIED
+    assert decode_page(page.encode("gb18030"), "idna") == (page, 0)

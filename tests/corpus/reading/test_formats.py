@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,7 +84,9 @@ def test_markdown_can_be_made_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["*", "**", "[", "`", "> ", "![", "_"])
 def test_hostile_markdown_takes_linear_time(mark: str) -> None:
-    assert len(plain((mark + "a") * 50_000)) > 0
+    started = time.process_time()
+    plain((mark + "a") * 50_000)
+    assert time.process_time() - started < 2
 
 
 def test_a_page_is_given_as_it_is(tmp_path: Path) -> None:

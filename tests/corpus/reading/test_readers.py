@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -243,6 +244,25 @@ def test_broken_rows_are_counted_and_named(tmp_path: Path) -> None:
     assert documents(path, on_error="skip") == ["one", "five"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "texts", "lines"),
+    [
+        ('2,"two\n3,three\n4,"four"\n5,five\n', ["one", "five"], "3, 4, 5"),
+        ('2,"two\n3,three\n4,four\n5,five\n', ["one"], "3, 4, 5, 6"),
+    ],
+)
+def test_rows_that_a_stray_quote_swallows_are_all_counted(
+    rows: str, texts: list[str], lines: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,text\n1,one\n{rows}")
+    with pytest.raises(InputError, match=rf"broken lines \(line {lines};"):
+        documents(path)
+    counts: Counter[str] = Counter()
+    assert documents(path, counts=counts, on_error="skip") == texts
+    assert counts["broken_records"] == len(lines.split(","))
+
+
 def test_what_only_the_standard_library_parses_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "half \\ud83d pair", "score": NaN}\n{"text": null}\n{"text": "b"}\n')
@@ -262,6 +282,19 @@ def test_what_only_the_standard_library_parses_is_kept(tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(make, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         find_sources([make(tmp_path)])
+
+
+def test_a_file_whose_name_is_not_utf8_is_told_in_one_line(tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.txt")
+    try:
+        with open(path, "wb") as file:
+            file.write(b"text")
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    for given in (str(tmp_path), os.fsdecode(path)):
+        with pytest.raises(InputError, match=r"caf\\udce9\.txt' is not UTF-8") as error:
+            find_sources([given])
+        assert "\n" not in str(error.value) and str(error.value).isascii()
 
 
 def test_a_misspelt_file_names_the_nearest(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_a_parquet_behind_a_url_is_read(bucket: str) -> None:
         ("memory://bucket/missing.txt", "Nothing is at"),
         ("memory://bucket/*.csv", "No readable file at"),
         ("nonsense://a/b.txt", r"nonsense://a/b\.txt' cannot be read"),
+        ("reference://a.txt::refs.json", "reference:// is not read"),
+        ("zip://a.txt::reference://b::refs.json", "reference:// is not read"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_said(url: str, message: str, bucket: str) -> None:

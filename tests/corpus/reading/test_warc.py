@@ -99,6 +99,18 @@ def test_the_header_of_an_encoding_that_was_taken_off_does_no_harm(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("body", "kinds"),
+    [(PAGE.encode(), ["html"]), (b"plain text", ["text"]), (b"\x89PNG\r\n\0", [])],
+)
+def test_what_comes_without_a_type_is_known_by_its_content(
+    body: bytes, kinds: list[str], tmp_path: Path
+) -> None:
+    untyped = record(b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n" + body)
+    found = read(write(tmp_path / "a.warc", [untyped]))
+    assert found.kinds == kinds and found.counts["other_records"] == 1 - len(kinds)
+
+
+@pytest.mark.parametrize(
     ("declared", "encoding"),
     [
         ("text/html; charset=gb2312", "gb18030"),

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from conftest import ROOT
+from conftest import shared_data
 
 from xunlian.corpus.stages.language import Identified, Identifier, make_identifier, verdicts
 from xunlian.corpus.stages.scripts import (
@@ -28,8 +28,6 @@ from xunlian.corpus.stages.scripts import (
 from xunlian.errors import InputError
 from xunlian.recipe.corpus_language import Language
 
-SENTENCES = ROOT.parent / "shared" / "data" / "langid" / "lingua_sentences.tsv.gz"
-
 
 @pytest.fixture(scope="module")
 def identify() -> Identifier:
@@ -42,9 +40,8 @@ def as_class(code: str) -> str:
 
 
 def test_chinese_english_and_the_rest_are_told_apart(identify: Identifier) -> None:
-    if not SENTENCES.exists():
-        pytest.skip(f"{SENTENCES} is not here")
-    with gzip.open(SENTENCES, "rt", encoding="utf-8") as file:
+    path = shared_data("langid/lingua_sentences.tsv.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t", 1) for line in file]
     rows = rows[::4] + [row for row in rows if row[0] in ("zh", "en")]
     found = identify([text for _, text in rows])

@@ -11,6 +11,7 @@ from collections import Counter
 from xunlian.corpus.chat.formats import Broken, Conversation, NoAnswer
 from xunlian.corpus.clean import clean, is_blank
 
+MOST_TURNS = 5_000  # where an answer stands is found by writing all that is before it
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Some writers leave the token that ended an answer at its end.
 _ENDS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "</s>")
@@ -28,8 +29,10 @@ def clean_conversation(turns: Conversation, changes: Counter[str]) -> Conversati
     """The cleaned conversation. What changed is added to `changes`.
 
     Raises:
-        Broken: a turn is empty, or out of order, or nobody answers.
+        Broken: a turn is empty, or out of order, or nobody answers, or there are too many.
     """
+    if len(turns) > MOST_TURNS:
+        raise Broken(f"it has {len(turns):,} turns, more than {MOST_TURNS:,}: divide it")
     cleaned = []
     for number, turn in enumerate(turns, 1):
         text = turn["content"]

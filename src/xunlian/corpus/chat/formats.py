@@ -198,7 +198,10 @@ def _role(given: Any, number: int) -> str:
 def _said(turn: Mapping[str, Any], key: str, number: int) -> str:
     value = turn.get(key)
     if value in (None, "") and turn.get("tool_calls"):
-        calls = [call.get("function", call) for call in turn["tool_calls"]]
+        calls = turn["tool_calls"]
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise Broken(f"turn {number} has tool_calls that are no list of objects")
+        calls = [call.get("function", call) for call in calls]
         return json.dumps(calls if len(calls) > 1 else calls[0], ensure_ascii=False)
     return _text(value, f"turn {number}")
 

@@ -1,6 +1,6 @@
 """Records out of files of conversations, one at a time: .json, .jsonl, .parquet, .csv and .tsv.
 
-A .json file is an array of records, an object that has one under some key, or an object of records
+A .json file is an array of records, an object that has some under its keys, or an object of records
 by name; it is read piece by piece, so its size does not matter, only that of a record.
 """
 
@@ -8,6 +8,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from xunlian.corpus.chat.formats import TURNS
@@ -52,7 +53,7 @@ def read_chat_records(
     elif source.format == "jsonl":
         yield from _lines(text, BrokenRecords(source.name, settings.on_error, counts))
     else:
-        yield from enumerate(_rows(text, source), 1)
+        yield from _rows(text, source, BrokenRecords(source.name, settings.on_error, counts))
 
 
 def _parquet(source: Source, advance: Advance) -> Iterator[Any]:
@@ -78,18 +79,22 @@ def _lines(blocks: Iterator[str], broken: BrokenRecords) -> Records:
     broken.finish()
 
 
-def _rows(blocks: Iterator[str], source: Source) -> Iterator[dict[str, str]]:
+def _rows(blocks: Iterator[str], source: Source, broken: BrokenRecords) -> Records:
     csv.field_size_limit(LIMITS.record)
     lines = (line + "\n" for line in _split(blocks))
     dialect: dict[str, Any] = (
         {} if source.format == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     )
-    rows = csv.DictReader(lines, **dialect)
+    rows = csv.DictReader(lines, strict=True, **dialect)
     try:
-        for row in rows:
-            yield {str(key).strip(): value for key, value in row.items() if key is not None}
+        for number, row in enumerate(rows, 1):
+            if None in row:
+                broken.add(rows.line_num, f"more than {len(rows.fieldnames or ())} fields")
+            else:
+                yield number, {str(key).strip(): value for key, value in row.items()}
     except csv.Error as error:
-        raise InputError(f"'{source.name}', line {rows.line_num}: {error}. Mend it.") from error
+        raise InputError(f"'{source.name}', line {rows.line_num + 1}: {error}. Mend it.") from error
+    broken.finish()
 
 
 def _split(blocks: Iterator[str]) -> Iterator[str]:
@@ -184,15 +189,23 @@ def _array(text: _Text) -> Iterator[Any]:
 
 
 def _object(text: _Text) -> Iterator[Any]:
-    """Records by name, the records of a list under some key, or one record."""
+    """Records by name, the records of the lists under some keys, or one record."""
     whole: dict[str, Any] = {}
     named = False
     text.take("{")
     while text.peek() != "}":
         key = text.value()
         text.take(":")
-        value = text.value()
-        if isinstance(value, dict):
+        # A list of objects beside a conversation's turns belongs to it (such as its tools).
+        if text.peek() == "[" and key not in TURNS and not whole.keys() & set(TURNS):
+            items = _array(text)
+            first = list(islice(items, 1))
+            if first and isinstance(first[0], dict):
+                named = True
+                yield from chain(first, items)
+            else:
+                whole[key] = [*first, *items]
+        elif isinstance(value := text.value(), dict):
             named = True
             yield value
         else:
@@ -200,9 +213,5 @@ def _object(text: _Text) -> Iterator[Any]:
         if text.peek() != "}":
             text.take(",")
     text.take("}")
-    lists = [v for key, v in whole.items() if key not in TURNS and isinstance(v, list)]
-    records = next((v for v in lists if v and isinstance(v[0], dict)), None)
-    if records is not None:
-        yield from records
-    elif whole and not named:
+    if whole and not named:
         yield whole

@@ -12,7 +12,6 @@ from fractions import Fraction
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +23,10 @@ from xunlian.corpus.chat.preference import SIDES
 from xunlian.corpus.chat.read import CHAT_FORMATS, read_chat_records
 from xunlian.corpus.pairs.clean import Seen
 from xunlian.corpus.reading.sources import Source, expand_source
-from xunlian.corpus.reading.trouble import Advance, BrokenRecords
+from xunlian.corpus.reading.trouble import Advance, BrokenRecords, ignore
 from xunlian.corpus.sample import Sampler, texts
 from xunlian.corpus.split import Holdout, parse_holdout
-from xunlian.corpus.vocabulary import make_tokenizer
+from xunlian.corpus.vocabulary import given_place, make_tokenizer
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Recipe
@@ -44,7 +43,6 @@ from xunlian.tokenizer.ratings import (
 )
 from xunlian.tokenizer.template import Template, TemplateError, find_template, plain
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
-from xunlian.tokenizer.train import KINDS
 
 DROPPED, TRAIN, VAL = 0, 1, 2
 _BATCH = 1024  # conversations judged at once
@@ -110,9 +108,13 @@ def survey_chats(recipe: Recipe, examples: int = 0) -> Survey:
     sampler = None if given else Sampler(settings.sample_bytes)
     notes, verdicts, shown = Notes(), bytearray(), list[Read]()
     seen, kept, size, attributes = Seen(), 0, 0, set[str]()
+    render = partial(template.render_learned, specials=specials)
+    # What is validated on is not trained on, either.
+    held = read_chats(val, corpus, Notes(), render, ignore, kind)
+    while batch := list(islice(held, _BATCH)):
+        seen.add(np.array([_hash(read) for read in batch], dtype=np.uint64))
     with progress() as bar:
         task = bar.add_task("read", total=sum(source.size for source in train))
-        render = partial(template.render_learned, specials=specials)
         reads = read_chats(train, corpus, notes, render, lambda n: bar.advance(task, n), kind)
         while batch := list(islice(reads, _BATCH)):
             hashes = np.array([_hash(read) for read in batch], dtype=np.uint64)
@@ -276,9 +278,10 @@ def _given(settings: TokenizerSettings) -> Tokenizer | None:
     """The tokenizer that is reused, if one is."""
     if settings.separate:
         raise InputError("tokenizer.separate = true is for pairs. Leave it out.")
-    if settings.kind in KINDS or not Path(settings.kind).exists():
+    place = given_place(settings)
+    if place is None:
         return None
-    tokenizer = load_tokenizer(settings.kind)
+    tokenizer = load_tokenizer(place)
     if settings.vocab_size not in (None, tokenizer.vocab_size):
         raise InputError(
             f"tokenizer.vocab_size = {settings.vocab_size}, but '{settings.kind}' has "

@@ -43,7 +43,8 @@ def start(module: str) -> "subprocess.Popen[bytes]":
     package = str(Path(xunlian.__file__).parents[1])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-c", f"from {module} import main; main()"],
+        # -P: no module of the folder it is started in.
+        [sys.executable, "-P", "-c", f"from {module} import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"},

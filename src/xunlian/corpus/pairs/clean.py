@@ -51,6 +51,10 @@ class PairFilter:
     languages: Languages
     seen: "Seen" = field(default_factory=lambda: Seen())
 
+    def hold_out(self, batch: Sequence[Pair]) -> None:
+        """What is validated on, and so is not trained on."""
+        self.seen.add(np.array([_hash(pair) for pair in batch], dtype=np.uint64))
+
     def reasons(self, batch: Sequence[Pair]) -> list[str | None]:
         """Why each pair of a batch is to be dropped, None where it stays."""
         reasons = [self._by_itself(pair) for pair in batch]

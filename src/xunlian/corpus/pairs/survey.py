@@ -15,7 +15,7 @@ from xunlian.console import progress
 from xunlian.corpus.pairs.clean import REASONS, PairFilter, clean_pair, empty_side
 from xunlian.corpus.pairs.read import Pair, PairSource, find_languages, find_pairs, read_pairs
 from xunlian.corpus.reading.tmx import Languages
-from xunlian.corpus.reading.trouble import Advance
+from xunlian.corpus.reading.trouble import Advance, ignore
 from xunlian.corpus.sample import Sampler
 from xunlian.corpus.split import Holdout, parse_holdout
 from xunlian.errors import InputError
@@ -99,6 +99,8 @@ def survey_pairs(reading: Reading) -> PairSurvey:
     found = PairSurvey(samples if recipe.tokenizer.separate else [samples[0]] * 2)
     limit = recipe.corpus.max_length_ratio if recipe.task == "translation" else 0
     rules = PairFilter(limit, reading.languages)
+    for batch in _judged_at_once(reading.read(reading.val, Counter(), Counter(), ignore)):
+        rules.hold_out(batch)
     kept = 0
     with progress() as bar:
         task = bar.add_task("read", total=size(reading.train))

@@ -156,7 +156,11 @@ def _tar(archive: Entry, reading: Reading) -> Iterator[Entry]:
     expansion = Expansion(archive.name, reading.limits)
     try:
         with tarfile.open(
-            fileobj=as_file(blocks), mode="r|", bufsize=BLOCK, tarinfo=_Member
+            fileobj=as_file(blocks),
+            mode="r|",
+            bufsize=BLOCK,
+            tarinfo=_Member,
+            ignore_zeros=True,  # as of `cat a.tar b.tar`
         ) as opened:
             while (member := opened.next()) is not None:
                 opened.members = []  # type: ignore[attr-defined]  # or it keeps them all

@@ -5,6 +5,8 @@ of the same name among `corpus.sources` and `corpus.val`, and nothing is fetched
 against both.
 """
 
+import http.client
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -35,13 +37,22 @@ class Download:
 
 
 def missing(corpus: CorpusSettings) -> list[Download]:
-    """What the recipe could fetch and does not find."""
+    """What the recipe could fetch and does not find.
+
+    Raises:
+        InputError: it would go elsewhere than below this folder.
+    """
     wanted = {Path(name).name: Path(name) for name in (*corpus.source_paths, *corpus.val)}
     found = []
     for entry in corpus.download:
         url, size, checksum = split_download(entry)
         path = wanted.get(Path(urlsplit(url).path).name)
         if path is not None and not path.exists():
+            if path.is_absolute() or any(part.startswith(".") for part in path.parts):
+                raise InputError(
+                    f"corpus.download would write '{path}'. It fetches into this folder only, and "
+                    "no hidden files: name the file in corpus.sources as downloads/..."
+                )
             found.append(Download(url, size, checksum, path))
     return found
 
@@ -57,8 +68,9 @@ def require(corpus: CorpusSettings) -> None:
     names = ", ".join(file.path.name for file in files)
     raise InputError(
         f"'{files[0].path}'{others} {'are' if others else 'is'} not there. Put {names} into "
-        f"'{folders}', or let `xunlian prepare RECIPE --download` fetch {_megabytes(files)} from "
-        f"{hosts}, or name files of your own with corpus.sources=[...] and corpus.val=[...]."
+        f"'{folders}', or let `xunlian prepare RECIPE --download --out CORPUS` fetch "
+        f"{_megabytes(files)} from {hosts}, or name files of your own with corpus.sources=FILE and "
+        "corpus.val=FILE."
     )
 
 
@@ -83,7 +95,13 @@ def fetch(corpus: CorpusSettings, open_url: Callable[[str], IO[bytes]] | None = 
             try:
                 with (open_url or _open)(file.url) as answer, atomic_write(file.path) as out:
                     _copy(answer, out, file, lambda read: bar.advance(task, read))
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            except (
+                urllib.error.URLError,
+                http.client.HTTPException,
+                ssl.SSLError,
+                TimeoutError,
+                ConnectionError,
+            ) as error:
                 raise XunlianError(
                     f"'{file.url}' could not be fetched ({getattr(error, 'reason', error)}). Get "
                     f"it in another way and put it to '{file.path}'."

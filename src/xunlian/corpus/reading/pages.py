@@ -60,7 +60,7 @@ def _counted(text: str) -> tuple[str, int]:
 def _known(name: str) -> str | None:
     try:
         known = codecs.lookup(name).name
-        "".encode(known)
+        b"\xff".decode(known, "replace")  # idna cannot
     except (LookupError, ValueError):
         return None
     return _MEANT.get(known, known)

@@ -198,7 +198,10 @@ def _slices(batch: Any, wanted: list[str]) -> Rows:
 def _rows(batch: Any, wanted: list[str]) -> Rows:
     columns = [_values(_column(batch, field)) for field in wanted]
     for texts in zip(*columns, strict=True):
-        yield [text or "" for text in texts]
+        yield [
+            ([one or "" for one in text] if isinstance(text, list) else text) or ""
+            for text in texts
+        ]
 
 
 def _values(column: Any) -> Iterable[Any]:
@@ -216,7 +219,7 @@ def _damage(name: str, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"'{name}' is damaged or no {kind} file ({reason}). Get the file again."

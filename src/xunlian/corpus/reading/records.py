@@ -57,7 +57,11 @@ def read_jsonl(
             broken.add(number, "not a JSON object")
             continue
         if nested:
-            record = _flat(record)
+            try:
+                record = _flat(record)
+            except RecursionError:
+                broken.add(number, "objects in objects by the hundred")
+                continue
         if missing := [field for field in wanted if field not in record]:
             if not seen:
                 check_fields(name, fields, list(_flat(record)))
@@ -126,6 +130,8 @@ def read_csv(
             row = next(rows, None)
         except csv.Error as error:
             broken.add(line, str(error))
+            for lost in range(line + 1, lines.number + 1):
+                broken.add(lost, f"inside the quotes of line {line:,}")
             continue
         if row is None:
             break

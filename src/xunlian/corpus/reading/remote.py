@@ -87,6 +87,9 @@ def stamp(url: str) -> tuple[int, str]:
 def _system(url: str) -> tuple[Any, str]:
     fsspec = need("fsspec", "remote")
     protocol = url.split("://")[0]
+    if any(part.split("://")[0] == "reference" for part in url.split("::")):
+        # Its file holds templates that are filled in, with what the environment knows, too.
+        raise InputError(f"'{url}': reference:// is not read. Name the files themselves.")
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

@@ -202,6 +202,13 @@ def _known(path: Path, folder: Path, formats: Formats) -> bool:
 
 
 def _source(path: Path, name: str, formats: Formats, url: str = "") -> Source:
+    try:
+        f"{path}{name}".encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The name of the file {name!a} is not UTF-8. Rename it (of Chinese files "
+            "`convmv -f gbk -t utf8 --notest` does), or leave it out."
+        ) from error
     known = known_format(path, formats)
     if known:
         return Source(path, name, *known, url)

@@ -138,9 +138,14 @@ def _read(file: BinaryIO, headers: dict[str, str], reading: Reading) -> Record |
         except InputError as error:
             raise _Broken(str(error)) from error
     text, wrong = decode_page(data, declared)
+    content = _kind(headers)
+    if of_http and "content-type" not in headers:  # a browser looks, too
+        if b"\0" in data:
+            return None
+        content = "html" if text.lstrip().startswith("<") else "text"
     if wrong:
         reading.counts["replaced_characters"] += wrong
-    return Record(text, _kind(headers), headers.get("warc-target-uri", "").strip("<>"))
+    return Record(text, content, headers.get("warc-target-uri", "").strip("<>"))
 
 
 def _kind(headers: dict[str, str]) -> str:

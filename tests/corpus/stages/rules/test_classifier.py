@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import shared_data
 
 from xunlian.corpus.stages.rules.classifier import load_classifier, train_classifier
 from xunlian.errors import InputError
-
-DATA = Path(__file__).resolve().parents[4].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the corpora beside the repository")
 
 LINKS = {
     "en": "Home|About us|Contact|Log in|Sign up|Next page|Share this|Copyright 2024|Read more|"
@@ -37,15 +35,14 @@ def boilerplate(language: str, seed: int, count: int) -> list[str]:
 
 
 def articles(language: str, file: int, count: int) -> list[str]:
-    folder = DATA / {"en": "lm_en/enwiki2015", "zh": "lm_zh/zhwiki2023"}[language]
-    path = sorted(folder.glob("*.gz"))[file]
+    folder = {"en": "lm_en/enwiki2015", "zh": "lm_zh/zhwiki2023"}[language]
+    path = shared_data(f"{folder}/AA_wiki_{file:02d}.txt.gz")
     with gzip.open(path, "rt", encoding="utf-8") as opened:
         parts = opened.read(1_500_000).split("</doc>")
     texts = [part.split(">\n", 1)[1].strip() for part in parts if ">\n" in part]
     return [text[:1500] for text in texts if len(text) > 200][:count]
 
 
-@needs_data
 def test_it_tells_articles_from_boilerplate_it_has_not_seen() -> None:
     good = articles("en", 0, 150) + articles("zh", 0, 150)
     bad = boilerplate("en", 1, 150) + boilerplate("zh", 1, 150)
