@@ -4,22 +4,24 @@ import csv
 import io
 import json
 import tarfile
-from pathlib import Path
 
 import pytest
+from conftest import shared_data
+from made_chats import written
 from made_reciting import make_reciter, write_rows
 from made_run import byte_tokenizer, make_model, make_translator
 
 import xunlian
 from xunlian.cli import main
+from xunlian.corpus.reading.trouble import Limits
 from xunlian.errors import InputError
 from xunlian.evaluation.tasks.choices import read_choice
+from xunlian.evaluation.tasks.questions import read_all
 from xunlian.evaluation.tasks.records import read_task
 from xunlian.interop.huggingface import write_config, write_weights
 from xunlian.models.recurrent import RecurrentConfig, RecurrentModel
 from xunlian.recipe.settings import Corpus
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "education"
 LONG, ONE = "decoding.max_tokens=50", "training.threads=1"
 ADD = {
     "task_id": "add/1",
@@ -105,6 +107,45 @@ def test_answers_from_a_text_are_scored_in_squads_and_in_a_plain_form(tmp_path):
         assert "normalization:squad" in result["signatures"]["qa"]
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_a_question_of_squad_2_that_its_text_does_not_answer_wants_nothing(tmp_path, name):
+    text = {"context": "Ann lives in Bonn.", "question": "Where does Ann live?"}
+    known = {**text, "answers": {"text": ["Bonn"], "answer_start": [13]}}
+    unknown = {**text, "answers": {"text": [], "answer_start": []}}
+    records = read_task([str(written(tmp_path, name, [known, unknown]))], Corpus())
+    assert [reading.references for reading in read_all(records)] == [["Bonn"], [""]]
+
+
+@pytest.fixture
+def usual_limit():
+    """The csv library as it starts, whatever was read before."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+def test_a_field_of_a_csv_may_be_a_chapter(tmp_path, usual_limit):
+    chapter = "Ann lives in Bonn. " * 7_000
+    (tmp_path / "qa.csv").write_text(f"context,question,answers\n{chapter},Where?,Bonn\n")
+    (record,) = read_task([str(tmp_path / "qa.csv")], Corpus())
+    (reading,) = read_all([record])
+    assert record.fields["context"] == chapter and reading.references == ["Bonn"]
+
+
+def test_a_quote_that_is_never_closed_is_told_in_one_line(tmp_path, usual_limit):
+    (tmp_path / "qa.csv").write_text('context,question,answers\n"' + "Ann, lives\n" * 20_000)
+    with pytest.raises(InputError, match=r"^'.*qa\.csv', line .*unexpected end of data.*$"):
+        read_task([str(tmp_path / "qa.csv")], Corpus())
+
+
+def test_a_field_of_a_csv_that_is_too_long_is_told_in_one_line(tmp_path, usual_limit, monkeypatch):
+    for module in ("corpus.chat.read", "evaluation.tasks.records"):
+        monkeypatch.setattr(f"xunlian.{module}.LIMITS", Limits(record=1_000))
+    (tmp_path / "qa.csv").write_text(f"context,question,answers\n{'a' * 2_000},Where?,Bonn\n")
+    with pytest.raises(InputError, match=r"^'.*qa\.csv', line .*longer than 1,000 characters.*$"):
+        read_task([str(tmp_path / "qa.csv")], Corpus())
+
+
 def test_chinese_answers_are_scored_by_characters(tmp_path):
     context, asked = "小明住在北京市海淀区。", "小明住在哪里？"
     make_reciter(tmp_path, f"{context}\n\n{asked}", "北京市", chat=True)
@@ -153,9 +194,7 @@ def test_choices_are_scored(tmp_path):
 def test_choices_may_come_in_mmlus_form_without_a_header(tmp_path, part):
     text = 'Which?,"one, two",a,"a ""b""",c,D\n"W\nhat?",1,2,2,4,A\n'
     if part != "made":
-        if not DATA.is_dir():
-            pytest.skip("needs ../shared/data/education")
-        with tarfile.open(DATA / "mmlu" / "dev_val.tar.gz") as archive:
+        with tarfile.open(shared_data("education/mmlu/dev_val.tar.gz")) as archive:
             text = archive.extractfile(part).read().decode()
     (tmp_path / "m.csv").write_text(text, "utf-8")
     read = [read_choice(record) for record in read_task([str(tmp_path / "m.csv")], Corpus())]

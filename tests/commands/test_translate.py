@@ -9,6 +9,8 @@ from made_run import make_model, make_translator
 import xunlian
 from xunlian import cli
 from xunlian.decoding import translate as loop
+from xunlian.decoding.alignment import count_units
+from xunlian.decoding.sentences import join_texts, parts_that_fit
 from xunlian.errors import InputError
 
 FP32 = ["--precision", "fp32"]
@@ -124,6 +126,25 @@ def test_a_prefix_begins_every_line(folder, model, tmp_path, capsys):
     found = said("translate", folder, "--input", file, "--prefix", "the", capsys=capsys)
     assert all(line.startswith("the") for line in found)
     assert found == model.translate(["a cat", "the mat"], prefix="the")
+
+
+def test_a_prefix_begins_only_the_first_part_of_a_text_that_is_split(model):
+    def translated(texts, prefix=""):
+        search = model.search(prefix=prefix, alignment=True)
+        return [best for (best,) in model.loop.lines(texts, search, loop.Notes())]
+
+    tokenizer = model.loaded.tokenizer
+    tokens, _ = parts_that_fit(LONG, tokenizer.encode, model.engine.config.context - 1)
+    parts = [tokenizer.decode(part) for part in tokens]
+    assert len(parts) > 2
+    alone = [*translated(parts[:1], "the"), *translated(parts[1:])]
+    pairs, source, target = [], 0, 0
+    for part, found in zip(parts, alone, strict=True):
+        pairs += [(s + source, t + target) for s, t in found.alignment]
+        source, target = source + count_units(part), target + count_units(found.text)
+    (whole,) = translated([LONG], "the")
+    assert whole.text == join_texts([found.text for found in alone])
+    assert whole.alignment == tuple(pairs)
 
 
 def test_a_long_text_is_split_by_translate_and_cut_by_summarize(folder, model, tmp_path, capsys):

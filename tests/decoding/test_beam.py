@@ -1,5 +1,7 @@
 """Beam search against `transformers.generate` on the same weights, and against itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from made_pairs import CONFIGS, END, START, open_in_transformers, randomized, some_sources
@@ -88,6 +90,22 @@ def test_a_negative_penalty_favours_short_targets_as_theirs_does(pair):
     engine, peer = pair
     ours = flat(search(engine, beam=4, length_penalty=-0.5))
     same(ours, theirs(peer, beam=4, length_penalty=-0.5), tolerance=2e-3)
+
+
+def test_a_penalty_far_below_0_keeps_long_targets():
+    """Their scores are below the -1e9 that Transformers takes for the lowest of all."""
+    engine = PairEngine(randomized(replace(CONFIGS["pegasus"], context=64)), "fp32")
+    # No token ends them: all are as long as they may be, so the penalty changes no order.
+    options = {"start_id": START, "end_ids": [999], "beam": 2, "nbest": 2}
+    plain, scaled = (
+        flat(beam_search(engine, SOURCES[:3], [60] * 3, length_penalty=penalty, **options))
+        for penalty in (0.0, -5.0)
+    )
+    assert [len(tokens) for tokens, _ in scaled] == [60] * 6
+    assert [tokens for tokens, _ in scaled] == [tokens for tokens, _ in plain]
+    expected = [score * 60**5 for _, score in plain]
+    assert [score for _, score in scaled] == pytest.approx(expected, rel=1e-5)
+    assert max(expected) < -1e9
 
 
 def test_a_prefix_is_continued_as_theirs_is(pair):

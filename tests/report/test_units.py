@@ -28,3 +28,8 @@ def test_bytes_read_well():
         "41.8 MB",
         "2.5 GB",
     ]
+
+
+def test_a_number_that_rounds_to_a_thousand_takes_the_next_unit():
+    numbers = [999.6, 999_400, 999_700, -999_700, 999.6e6, 999.8e9]
+    assert [short_number(n) for n in numbers] == ["1k", "999k", "1M", "-1M", "1B", "1T"]

@@ -30,7 +30,7 @@ ROWS = 160  # logits that are made at once: they stay in the processor's cache
 BLOCK = 64  # tokens of the vocabulary that are compared by their maximum first
 EMPTY = -1  # in place of a token
 CROWDED = 0.9  # share of a batch that must go on for the others to stay
-NEVER = -1e9  # a score below all others; finite, so that it can be divided
+NEVER = -1e38  # a score below all others, also below 1024^10 times theirs; finite
 
 
 class Searches(Protocol):

@@ -7,7 +7,7 @@ goes on has an engine of its own, which reads only what is new (conversation.py)
 from collections.abc import Iterator, Sequence
 
 from xunlian.decoding.generate import generate_texts
-from xunlian.decoding.model import LoadedModel
+from xunlian.decoding.model import LoadedModel, check_rows
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Decoding
 from xunlian.tokenizer.chat import Chat
@@ -37,6 +37,7 @@ def reply_texts(
 def _replies(
     model: LoadedModel, chat: Chat, tokens: list[int], decoding: Decoding, count: int
 ) -> Iterator[tuple[int, str]]:
+    check_rows(model.loaded, tokens)
     ends = model.loaded.end_ids | ({chat.turn_end_id} if chat.turn_end_id is not None else set())
     room = model.engine.context - len(tokens)
     decoding = decoding.model_copy(update={"max_tokens": min(decoding.max_tokens, room)})
@@ -58,11 +59,13 @@ def fit_prompt(
     """
     rest = [message for i, message in enumerate(messages) if i or message["role"] != "system"]
     room = context - min(max_tokens, context // 2)
-    starts = [i for i, message in enumerate(rest) if message["role"] == "user"] or [0]
+    starts = sorted({0, *(i for i, message in enumerate(rest) if message["role"] == "user")})
     for start in starts:
         try:
             tokens = chat.prompt(without_turns(messages, start))
         except TemplateError as error:
+            if start != starts[-1] and rest[start]["role"] != "user":
+                continue  # some templates want the user first
             raise InputError(f"The chat template does not take this: {error}.") from error
         if len(tokens) <= room or (start == starts[-1] and len(tokens) < context):
             return tokens, start

@@ -180,7 +180,21 @@ class LoadedModel:
 
     def _encode(self, prompt: str) -> list[int]:
         check_unicode("prompt", prompt)
-        return self.loaded.tokenizer.encode_prompt(prompt)
+        tokens = self.loaded.tokenizer.encode_prompt(prompt)
+        check_rows(self.loaded, tokens)
+        return tokens
+
+
+def check_rows(loaded: Loaded, tokens: Sequence[int]) -> None:
+    """Raises InputError: the network has no row for a token, which its tokenizer was given later
+    than its weights."""
+    largest, rows = max(tokens, default=0), loaded.model.config.vocab_size
+    if largest >= rows:
+        name = loaded.tokenizer.backend.id_to_token(largest)
+        raise InputError(
+            f"The network of '{loaded.folder}' has {rows:,} tokens, and '{name}' is none of them: "
+            "its tokenizer belongs to other weights. Copy those that belong together."
+        )
 
 
 def check_unicode(what: str, text: str) -> None:

@@ -8,7 +8,7 @@ Notable ideas:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from xunlian.decoding.alignment import aligned_units, attention_weights, count_units
@@ -34,7 +34,8 @@ class Translation:
 
 @dataclass(frozen=True)
 class Search:
-    """How targets are found. `prefix` are the tokens that each begins with."""
+    """How targets are found. `prefix` are the tokens that each begins with, of a text in parts the
+    first."""
 
     beam: int
     length_penalty: float
@@ -129,18 +130,21 @@ class Loop:
         for line in lines:
             line.found = [[] for _ in line.parts]
             line.pairs = [[] for _ in line.parts]
-        places = [(line, i) for line in lines for i in range(len(line.parts))]
-        places.sort(key=lambda place: len(place[0].parts[place[1]]), reverse=True)
         batches = []
-        share = share_of_core(len(places), self.engine.device)
-        while places:
-            longest = len(places[0][0].parts[places[0][1]])
-            size = max(1, min(BATCH_SOURCES, BATCH_TOKENS // longest, share))
-            batches.append(places[:size])
-            places = places[size:]
+        every = [(line, i) for line in lines for i in range(len(line.parts))]
+        share = share_of_core(len(every), self.engine.device)
+        for first in (True, False):  # which has the prefix; what goes on behind it has none
+            places = [(line, i) for line, i in every if (i == 0) == first]
+            places.sort(key=lambda place: len(place[0].parts[place[1]]), reverse=True)
+            while places:
+                longest = len(places[0][0].parts[places[0][1]])
+                size = max(1, min(BATCH_SOURCES, BATCH_TOKENS // longest, share))
+                batches.append(places[:size])
+                places = places[size:]
+        further = replace(search, prefix=())
 
         def decode(batch: list[tuple[_Line, int]]) -> int:
-            self._decode_batch(batch, search)
+            self._decode_batch(batch, further if batch[0][1] else search)
             return len(batch)
 
         for done in map_batches(decode, batches, self.engine.device):
@@ -196,7 +200,8 @@ class Loop:
         results = []
         for k in range(search.nbest):
             hypotheses = [found[k] for found in line.found]
-            texts = [decode([*search.prefix, *h.tokens]) for h in hypotheses]
+            first, *others = (h.tokens for h in hypotheses)
+            texts = [decode([*search.prefix, *first]), *(decode([*tokens]) for tokens in others)]
             pairs: list[tuple[int, int]] = []
             if search.alignment:
                 source_units = target_units = 0

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +185,19 @@ def _files(
 def _counts(rows: ChatRows, documents: int, tokenizer: Tokenizer) -> TextCounts:
     """Of the answers that are scored, as text; a rating is none."""
     counts: Counter[str] = Counter(documents=documents)
-    for answers in _answers(rows, tokenizer.decode):
-        counts["bytes"] += len(answers.encode())
-        counts["characters"] += len(answers)
-        counts["words"] += count_words(answers)
+    for answer in _answers(rows, tokenizer.decode):
+        counts["bytes"] += len(answer.encode())
+        counts["characters"] += len(answer)
+        counts["words"] += count_words(answer)
     return TextCounts(**counts)
 
 
 def _answers(rows: ChatRows, decode: Callable[[Any], str]) -> Iterator[str]:
+    """Each run of learned tokens, so that the last word of one answer is not joined to the next."""
     for number in range(rows.conversations):
         tokens, marks = rows.conversation(number)
-        yield decode(tokens[(marks & LEARNED) > 0])
+        learned = (marks & LEARNED) > 0
+        ends = np.flatnonzero(learned[1:] != learned[:-1]) + 1
+        for start, end in pairwise([0, *ends, len(tokens)]):
+            if learned[start]:
+                yield decode(tokens[start:end])

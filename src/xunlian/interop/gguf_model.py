@@ -231,7 +231,7 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, folder: Path, rows: int) -
         writer.add_add_space_prefix(fields.space_first)
     writer.add_bos_token_id(fields.start_id)
     writer.add_eos_token_id(tokenizer.end_id)
-    if tokenizer.pad_id is not None:
+    if tokenizer.pad_id is not None and tokenizer.pad_id < rows:
         writer.add_pad_token_id(tokenizer.pad_id)
     writer.add_add_bos_token(fields.add_start)
     writer.add_add_eos_token(fields.add_end)

@@ -100,7 +100,8 @@ def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
     used = set(tokenizer.backend.get_vocab(with_added_tokens=True).values())
     kinds = [NORMAL if i in used else UNUSED for i in range(rows)]
     for i, added in tokenizer.backend.get_added_tokens_decoder().items():
-        kinds[i] = CONTROL if added.special else USER_DEFINED
+        if i < rows:  # a Llama may have a <pad> that its embedding has no row for
+            kinds[i] = CONTROL if added.special else USER_DEFINED
     return tokenizer.tokens(rows), kinds
 
 

@@ -4,7 +4,7 @@
 def short_number(value: float) -> str:
     """1500 -> '1.5k', 12000000 -> '12M'."""
     for scale, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= scale:
+        if abs(value) >= 0.9995 * scale:
             return f"{value / scale:.3g}{unit}"
     return f"{value:.3g}"
 

@@ -1,8 +1,11 @@
 """Many questions at once are answered as one at a time by the verbs of everyday."""
 
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import tokenizers
 import torch
 from made_reciting import write_rows
 from made_run import byte_tokenizer, make_model
@@ -11,7 +14,7 @@ import xunlian
 from xunlian.corpus.chat.clean import clean_conversation
 from xunlian.decoding.model import prepare_language_model
 from xunlian.errors import InputError
-from xunlian.evaluation.tasks.asking import PLAIN_STOPS, Respondent, ask_plainly
+from xunlian.evaluation.tasks.asking import PLAIN_STOPS, Question, Respondent, ask_plainly
 from xunlian.evaluation.tasks.choices import choice_question, grade_choices, read_choice
 from xunlian.evaluation.tasks.maths import math_question
 from xunlian.evaluation.tasks.programs import problem_question
@@ -21,6 +24,9 @@ from xunlian.recipe.settings import Corpus as CorpusSettings
 from xunlian.recipe.settings import Decoding
 from xunlian.runs.load import load_run
 from xunlian.tokenizer.chat import LEARNED, load_chat, make_chat
+from xunlian.tokenizer.sides import Sides
+from xunlian.tokenizer.tokenizer import wrap
+from xunlian.tokenizer.train import train_tokenizer
 
 GREEDY = Decoding(temperature=0, max_tokens=10)
 QUESTIONS = [ask_plainly(str(i), asked, "42") for i, asked in enumerate(
@@ -122,6 +128,25 @@ def test_a_question_without_room_is_not_answered_and_none_at_all_is_refused(fold
             respondent.answers([long])
 
 
+def test_examples_that_do_not_fit_are_told(folder, model, capsys):
+    chat = load_chat(folder)
+    Respondent(model, chat, GREEDY, QUESTIONS[:1] * 2).prompts(QUESTIONS)
+    assert "without their first turns or examples" not in capsys.readouterr().err
+    Respondent(model, chat, GREEDY, QUESTIONS[:1] * 8).prompts(QUESTIONS)
+    told = capsys.readouterr().err
+    assert "4 of 4 questions are asked without their first turns or examples" in told
+    assert "160 tokens" in told and told.count("\n") == 1
+
+
+def test_turns_that_do_not_fit_are_told(folder, model, capsys):
+    talk = [{"role": "user", "content": "y" * 140}, {"role": "assistant", "content": "z"}]
+    asked = [Question(q.name, [*talk, *q.messages], q.text, q.answer) for q in QUESTIONS[:2]]
+    respondent = Respondent(model, load_chat(folder), GREEDY)
+    prompts = respondent.prompts([*asked, QUESTIONS[2]])
+    assert "2 of 3 questions are asked without their first turns" in capsys.readouterr().err
+    assert prompts == respondent.prompts(QUESTIONS[:3])
+
+
 @torch.no_grad()
 def likelihood(folder, prompt, choice):
     """By Transformers, one text at a time."""
@@ -160,12 +185,78 @@ def test_the_likelihoods_of_choices_are_those_of_transformers(folder, model, in_
     assert grades.baselines == {"chance": pytest.approx((1 / 3 + 1 / 2) / 2)}
 
 
+def spaced(way):
+    """A tokenizer of characters that puts a space before every text, as SentencePiece's do."""
+    letters = sorted(set("▁Question: Which?\nAnswer: red blue 问题：哪个？答案：红色蓝"))
+    vocab = {letter: i for i, letter in enumerate(["</s>", *letters])}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
+    if way == "prepend":
+        backend.normalizer = tokenizers.normalizers.Sequence(
+            [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+        )
+    else:
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace("▁", "first", split=False)
+    backend.add_special_tokens(["</s>"])
+    return wrap(backend, "</s>")
+
+
+@pytest.mark.parametrize("kind", ["prepend", "metaspace", "bpe", "unigram"])
+def test_a_choice_has_the_tokens_that_it_has_behind_its_question(model, kind, monkeypatch):
+    if kind in ("prepend", "metaspace"):
+        tokenizer = spaced(kind)
+    else:
+        text = "red, blue and 红色和蓝色。\n" * 50
+        tokenizer = train_tokenizer(iter([text]), kind, 300, shrink=True)
+    scored = []
+
+    def note(model, texts, dtype):
+        scored.extend(texts)
+        return np.zeros(len(texts))
+
+    monkeypatch.setattr("xunlian.evaluation.tasks.choices._log_likelihoods", note)
+    # The network is not that of these tokenizers, and is not asked.
+    monkeypatch.setattr("xunlian.evaluation.tasks.asking.check_rows", lambda *_: None)
+    items = [
+        read_choice(Record("here", {"question": asked, "choices": choices, "answer": 0}))
+        for asked, choices in (("Which?", ["red", "blue"]), ("哪个？", ["红色", "蓝"]))
+    ]
+    loaded = replace(model.loaded, tokenizers=Sides(tokenizer, tokenizer))
+    respondent = Respondent(replace(model, loaded=loaded), None, GREEDY)
+    grade_choices(items, respondent, torch.float32)
+    asked = ["Question: Which?\nAnswer:"] * 2 + ["问题：哪个？\n答案："] * 2
+    for text, end, found in zip(asked, [" red", " blue", "红色", "蓝"], scored, strict=True):
+        tokens = tokenizer.encode_prompt(text + end)
+        assert found == (tokens, len(tokens) - len(tokenizer.encode_prompt(text)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "right"),
+    [
+        # MMLU's have numbers from 0, also where choices are numbers.
+        ({"choices": ["8", "2", "24", "120"], "answer": 2}, 2),
+        ({"choices": ["8", "2", "24", "120"], "answer": "2"}, 1),
+        ({"choices": [8, 2, 24, 120], "answer": 24}, 2),
+        ({"choices": ["True", "False"], "answer": True}, 0),
+        ({"A": "O", "B": "A", "C": "B", "D": "AB", "answer": "B"}, 1),
+        ({"A": "O", "B": "A", "C": "B", "D": "AB", "answer": "AB"}, 3),
+        # Some of ARC's have digits for labels.
+        ({"choices": {"text": [*"wxyz"], "label": [*"1234"]}, "answerKey": "3"}, 2),
+        ({"choices": {"text": [*"wxyz"], "label": [*"1234"]}, "answerKey": "4"}, 3),
+        ({"choices": {"text": [*"wxyz"], "label": [*"ABCD"]}, "answerKey": "B"}, 1),
+        ({"choices": ["B", "A"], "answer": "A"}, 1),
+    ],
+)
+def test_the_right_choice_is_named_by_its_label_its_number_its_text_or_a_letter(fields, right):
+    assert read_choice(Record("here", {"question": "?", **fields})).right == right
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"question": "?", "answer": "A"}, "it has no choices"),
         ({"question": "?", "choices": ["a"], "answer": 0}, "it has no choices"),
         ({"question": "?", "choices": ["a", " "], "answer": 0}, "one of its choices is empty"),
+        ({"question": "?", "choices": [{"text": "a"}, {"text": "b"}], "answer": 0}, "are no texts"),
         ({"question": "?", "choices": ["a", "b"], "answer": "C"}, "'C', is none of the choices"),
         ({"question": "?", "choices": ["a", "b"], "answer": 2}, "'2', is none of the choices"),
         ({"choices": ["a", "b"], "answer": 0}, "has no field question, prompt or input"),

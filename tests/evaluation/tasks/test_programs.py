@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import shared_data
 
 from xunlian.errors import InputError
 from xunlian.evaluation.tasks.programs import read_problem
@@ -13,7 +13,6 @@ from xunlian.evaluation.tasks.records import Record
 from xunlian.evaluation.tasks.sandbox import Limits, run_programs
 from xunlian.machine.features import available_cores
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "code"
 LIMITS = Limits(seconds=30)
 
 HUMANEVAL = {
@@ -116,9 +115,7 @@ FAULTY = {f"MBPP/{n}" for n in (64, 160, 341, 367, 596, 601, 607, 631, 642, 927,
 
 def canonical(name, every):
     """Problems that need no library with their solutions."""
-    if not (DATA / name).is_file():
-        pytest.skip(f"needs ../shared/data/code/{name}")
-    lines = (DATA / name).read_text("utf-8").splitlines()
+    lines = shared_data(f"code/{name}").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines if "scipy" not in line][::every]
     return [(problem(row), row["canonical_solution"]) for row in rows]
 

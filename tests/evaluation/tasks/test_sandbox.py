@@ -137,15 +137,19 @@ def test_no_other_process_is_started(limits, code):
         "import os\nos.link(VICTIM, 'taken')\nopen('taken', 'w')",
         "import os\nos.symlink(VICTIM, 'link')\nopen('link', 'w')",
         "import os\nos.chmod(VICTIM, 0)",
+        "import os\nos.utime(VICTIM, (0, 0))",
+        "import os\nos.removexattr(VICTIM, 'user.a')",
         "import pathlib\npathlib.Path(VICTIM).with_name('new').touch()",
         "import shutil, os\nshutil.rmtree(os.path.dirname(VICTIM))",
         "assert open(VICTIM).read() == 'precious'",
     ],
 )
 def test_files_of_others_are_out_of_reach(limits, code, victim):
-    before = victim.stat().st_mode
+    before = victim.stat()
     assert not run_program(code.replace("VICTIM", repr(str(victim))), limits).passed
-    assert victim.stat().st_mode == before and len(list(victim.parent.iterdir())) == 1
+    after = victim.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert len(list(victim.parent.iterdir())) == 1
 
 
 @walls
@@ -158,6 +162,34 @@ def test_its_own_folder_is_its_own_and_is_removed(limits, tmp_path, monkeypatch)
     )
     assert run_program(code, limits) == Outcome("", (limits.kernel and "kernel") or "python")
     assert list(tmp_path.iterdir()) == []
+
+
+@walls
+def test_folders_in_folders_by_the_thousand_are_removed(limits, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('a')\n    os.chdir('a')\n"
+    run_program(deep, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limits", [KERNEL], ids=["kernel"])
+def test_memory_that_outlives_a_program_cannot_be_had(limits):
+    code = "import ctypes\nassert ctypes.CDLL(None).shmget(0, 4096, 0o1600) >= 0"
+    assert run_program(code, limits).error.startswith("AssertionError")
+
+
+@pytest.mark.parametrize("limits", [KERNEL], ids=["kernel"])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os\nos.kill(os.getpid(), 35)", "was ended by signal 35"),
+        ("raise ValueError(chr(0xd800))", "ValueError: ?"),
+        ("import os\nfor handle in range(3, 64):\n    try:\n        os.write(handle, b'[' * 60_000)"
+         "\n    except OSError:\n        pass\nos._exit(0)", "ended before its tests were done"),
+    ],
+)  # fmt: skip
+def test_an_odd_end_is_told_too(limits, code, said):
+    assert run_program(code, limits).error == said
 
 
 @walls

@@ -5,13 +5,12 @@ import json
 import re
 import string
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from conftest import shared_data
 
 from xunlian.evaluation.tasks.spans import exact_match, f1
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "education"
 ENGLISH = ["The Denver Broncos", "denver  broncos!", "Broncos of Denver, the Broncos", "a", "",
            "1,5", "an apple-pie for Ann", "the apple pie"]  # fmt: skip
 
@@ -82,9 +81,7 @@ def test_of_several_references_the_best_counts():
 
 
 def test_on_cmrcs_own_answers_the_figures_are_those_of_its_rules():
-    if not DATA.is_dir():
-        pytest.skip("needs ../shared/data/education")
-    with gzip.open(DATA / "cmrc2018" / "cmrc2018_dev.json.gz") as file:
+    with gzip.open(shared_data("education/cmrc2018/cmrc2018_dev.json.gz")) as file:
         data = json.load(file)["data"]
     asked = [qa for part in data for text in part["paragraphs"] for qa in text["qas"]][::60]
     agreed = Counter()

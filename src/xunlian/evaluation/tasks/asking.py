@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xunlian.console import progress
+from xunlian.console import progress, warn
 from xunlian.corpus.clean import clean
 from xunlian.decoding.chat import fit_prompt
 from xunlian.decoding.generate import generate_texts
-from xunlian.decoding.model import LoadedModel
+from xunlian.decoding.model import LoadedModel, check_rows
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Decoding
 from xunlian.tokenizer.chat import Chat
@@ -76,7 +76,16 @@ class Respondent:
         Raises:
             InputError: the chat template does not take the messages, or no question has room.
         """
-        found = [self._tokens(question) for question in questions]
+        fitted = [self._tokens(question) for question in questions]
+        found = [tokens for tokens, _ in fitted]
+        for tokens in found:
+            check_rows(self.model.loaded, tokens or ())
+        if shortened := sum(left_out > 0 for _, left_out in fitted):
+            warn(
+                f"{shortened:,} of {len(questions):,} questions are asked without their first turns"
+                f" or examples: with them they are longer than the {self.model.engine.context:,} "
+                "tokens that the model sees."
+            )
         if all(tokens is None for tokens in found):
             raise InputError(
                 f"No question fits: the model sees {self.model.engine.context:,} tokens at once, "
@@ -124,12 +133,13 @@ class Respondent:
             answers[number].append("".join(said))
         return answers
 
-    def _tokens(self, question: Question) -> list[int] | None:
+    def _tokens(self, question: Question) -> tuple[list[int] | None, int]:
+        """The tokens, and how many turns before the question were left out."""
         context = self.model.engine.context
         if self.chat is None:
             shown = "".join(f"{shot.text}{shot.gap}{shot.answer}\n\n" for shot in self.shots)
             tokens = self.model.loaded.tokenizer.encode_prompt(shown + question.text)
-            return tokens if len(tokens) < context else None
+            return (tokens, 0) if len(tokens) < context else (None, 0)
         messages = [
             message
             for shot in self.shots
@@ -137,8 +147,8 @@ class Respondent:
         ]
         messages += question.messages
         try:
-            return fit_prompt(self.chat, messages, context, self.decoding.max_tokens)[0]
+            return fit_prompt(self.chat, messages, context, self.decoding.max_tokens)
         except InputError as error:
             if isinstance(error.__cause__, TemplateError):
                 raise
-            return None
+            return None, 0

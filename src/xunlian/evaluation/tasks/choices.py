@@ -23,6 +23,7 @@ from xunlian.evaluation.tasks.records import Record
 from xunlian.models.decoder import Decoder
 from xunlian.models.losses import chunk_positions
 from xunlian.models.recurrent import RecurrentModel
+from xunlian.tokenizer.tokenizer import Tokenizer
 
 BATCH_TOKENS = 4096  # in memory at once
 _LETTERS = "ABCDEFGHIJ"
@@ -39,34 +40,46 @@ class Choice:
 
 def read_choice(record: Record) -> Choice:
     """A row {question, choices, answer}, or with columns A, B, C ... for the choices; the answer is
-    a letter, the text of a choice, or its number from 0.
+    the label of a choice where they have some, its number from 0, its text, or a letter.
 
     Raises:
         InputError: a field is missing, or the answer is none of the choices.
     """
     asked, fields = record.text("question", "prompt", "input"), record.fields
     given = fields.get("choices", fields.get("options"))
+    labels: list[str] = []
     if isinstance(given, dict):  # as Hugging Face's ARC has them
+        named = given.get("label")
+        labels = [str(label) for label in named] if isinstance(named, list) else []
         given = given.get("text")
     if given is None:
-        given = [fields[letter] for letter in _LETTERS if fields.get(letter) not in (None, "")]
+        labels = [letter for letter in _LETTERS if fields.get(letter) not in (None, "")]
+        given = [fields[letter] for letter in labels]
     if not isinstance(given, list) or len(given) < 2:
         raise record.wrong("it has no choices: a list of at least two, or columns A, B, ...")
+    if not all(isinstance(choice, str | int | float) for choice in given):
+        raise record.wrong("its choices are no texts.")
+    if labels and len(labels) != len(given):
+        raise record.wrong("its choices and their labels are not equally many.")
     choices = [str(choice).strip() for choice in given]
     if not all(choices):
         raise record.wrong("one of its choices is empty.")
-    right = _number(record.first("answer", "answerKey", "label", "target"), choices)
+    right = _number(record.first("answer", "answerKey", "label", "target"), choices, labels)
     if right is None:
         raise record.wrong(f"its answer, '{fields.get('answer')}', is none of the choices.")
     name = str(fields.get("id", record.place))
     return Choice(ask_plainly(name, asked, choices[right]), choices, right)
 
 
-def _number(answer: object, choices: Sequence[str]) -> int | None:
+def _number(answer: object, choices: Sequence[str], labels: Sequence[str]) -> int | None:
     text = str(answer).strip()
+    if text in labels or text.upper() in labels:
+        return labels.index(text if text in labels else text.upper())
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
+        return answer  # MMLU's, also among numbers
     if text in choices:
         return choices.index(text)
-    if len(text) == 1 and text.upper() in _LETTERS[: len(choices)]:
+    if not labels and len(text) == 1 and text.upper() in _LETTERS[: len(choices)]:
         return _LETTERS.index(text.upper())
     if text.isdecimal() and int(text) < len(choices):
         return int(text)
@@ -92,8 +105,10 @@ def grade_choices(items: Sequence[Choice], respondent: Respondent, dtype: torch.
     texts: list[tuple[list[int], int]] = []
     places: list[range | None] = []
     for item, prompt in zip(items, prompts, strict=True):
-        gap = "" if respondent.chat else item.question.gap
-        ends = [tokenizer.encode(gap + choice) for choice in item.choices]
+        before, gap = item.question.text[-1:], item.question.gap
+        if respondent.chat:
+            before, gap = "", ""
+        ends = [_ending(tokenizer, before, gap + choice) for choice in item.choices]
         longest = max(map(len, ends))
         if prompt is None or len(prompt) + longest - 1 > respondent.model.engine.context:
             places.append(None)
@@ -134,6 +149,14 @@ def grade_choices(items: Sequence[Choice], respondent: Respondent, dtype: torch.
         {"chance": sum(1 / len(item.choices) for item in items) / len(items)},
         ["by:log-likelihood", "normalized:character"],
     )
+
+
+def _ending(tokenizer: Tokenizer, before: str, text: str) -> list[int]:
+    """The tokens of `text` behind `before`. By itself, some tokenizers put a space before it."""
+    first, whole = tokenizer.encode(before), tokenizer.encode(before + text)
+    if before and whole[: len(first)] == first and len(whole) > len(first):
+        return whole[len(first) :]
+    return tokenizer.encode(text)
 
 
 def _log_likelihoods(

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
+MOST_DIGITS = 1000  # Python converts up to 4,300
+
 _DIGITS = "零一二三四五六七八九"
 _ALSO = str.maketrans("〇两", "零二")
 _TENS = {"十": 10, "百": 100, "千": 1000}
@@ -37,12 +39,14 @@ def final_number(answer: str) -> Fraction | None:
     numbers = [found for match in _NUMBER.finditer(text) if (found := _value(match)) is not None]
     if numbers:
         return numbers[-1]
-    written = _HAN_NUMBER.findall(text)
+    written = [found for found in _HAN_NUMBER.findall(text) if len(found) <= MOST_DIGITS]
     return _han_value(written[-1].translate(_ALSO)) if written else None
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
     number, below, myriads = match.groups()
+    if len(match[0]) > MOST_DIGITS:
+        return None
     if number in ("", "-") or (below and not int(below)):
         return None
     value = Fraction(number.replace(",", "")) / int(below or 1)

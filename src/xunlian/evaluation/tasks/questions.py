@@ -28,8 +28,12 @@ def readings(record: Record) -> Iterator[Reading]:
     fields = record.fields
     if "paragraphs" in fields or "qas" in fields:
         for part in fields.get("paragraphs") or [fields]:
+            if not isinstance(part, dict):
+                raise record.wrong("one of its texts is no object.")
             context = Record(record.place, part).text("context", "context_text")
-            if not isinstance(part.get("qas"), list):
+            if not isinstance(part.get("qas"), list) or not all(
+                isinstance(asked, dict) for asked in part["qas"]
+            ):
                 raise record.wrong("one of its texts has no list 'qas' of questions.")
             for asked in part["qas"]:
                 name = asked.get("id", asked.get("query_id", "?"))
@@ -49,7 +53,9 @@ def read_all(records: Sequence[Record]) -> list[Reading]:
 
 def _reading(record: Record) -> Reading:
     context, asked = record.text("context", "passage"), record.text("question", "query_text")
-    if record.fields.get("is_impossible"):
+    given = record.fields.get("answers")
+    without = isinstance(given, dict) and given.get("text") == []  # as Hugging Face has SQuAD 2.0
+    if record.fields.get("is_impossible") or without:
         references = [""]
     else:
         references = _texts(record.first("answers", "answer"))

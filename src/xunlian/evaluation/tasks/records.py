@@ -10,7 +10,7 @@ from xunlian.console import warn
 from xunlian.corpus.chat.read import CHAT_FORMATS, read_chat_records
 from xunlian.corpus.reading.decode import decode
 from xunlian.corpus.reading.sources import Source, expand_source
-from xunlian.corpus.reading.trouble import ignore
+from xunlian.corpus.reading.trouble import LIMITS, ignore
 from xunlian.corpus.reading.unpack import read_bytes
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as CorpusSettings
@@ -83,7 +83,11 @@ def _choice_rows(source: Source, settings: CorpusSettings) -> list[dict[str, str
     """The rows of a file in the form of MMLU's, which has no header: a question, four choices, and
     the letter of the right one. Of another form: nothing."""
     text = "".join(decode(read_bytes(source, ignore), source.name, settings.encoding))
-    rows = [row for row in csv.reader(text.splitlines(keepends=True)) if row]
+    csv.field_size_limit(LIMITS.record)
+    try:
+        rows = [row for row in csv.reader(text.splitlines(keepends=True)) if row]
+    except csv.Error:
+        return []  # read_chat_records says where
     if not all(len(row) == 6 and row[5].strip() in "ABCD" for row in rows):
         return []
     names = ("question", "A", "B", "C", "D", "answer")

@@ -12,14 +12,15 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def run_program(source: str, limits: Limits) -> Outcome:
     """
     token = secrets.token_hex(16)
     reading, writing = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="xunlian-", ignore_cleanup_errors=True) as work:
+    with _folder() as work:
         process = subprocess.Popen(
             [sys.executable, "-s", "-P", "-B", str(_SCRIPT)],
             cwd=work,
@@ -99,6 +100,19 @@ def run_program(source: str, limits: Limits) -> Outcome:
     if told is None:
         return Outcome(f"took longer than {limits.seconds:g} seconds")
     return _outcome(told, token, status)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """An empty folder, which is removed with whatever a program has put there."""
+    work = tempfile.mkdtemp(prefix="xunlian-")
+    try:
+        yield work
+    finally:
+        with suppress(RecursionError):  # folders in folders by the thousand
+            shutil.rmtree(work, ignore_errors=True)
+        if os.path.exists(work):
+            subprocess.run(["rm", "-rf", "--", work], stderr=subprocess.DEVNULL)
 
 
 def run_programs(
@@ -174,9 +188,11 @@ def _outcome(told: bytes, token: str, status: int) -> Outcome:
     try:
         result = json.loads(told)
         if result["token"] == token:
-            return Outcome(str(result["error"]), str(result["walls"]))
-    except (ValueError, KeyError, TypeError):
+            error = str(result["error"]).encode("utf-8", "replace").decode()
+            return Outcome(error, str(result["walls"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     if status < 0:
-        return Outcome(f"was ended by {signal.Signals(-status).name}")
+        names = {known.value: known.name for known in signal.Signals}
+        return Outcome(f"was ended by {names.get(-status, f'signal {-status}')}")
     return Outcome("ended before its tests were done")

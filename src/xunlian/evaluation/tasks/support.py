@@ -20,6 +20,8 @@ def support_question(record: Record) -> Question:
     """
     try:
         _, found = conversations_of(record.fields)
+        if not found:
+            raise record.wrong("no conversation is in it.")
         turns = clean_conversation(found[0], Counter())
     except Unknown as error:
         raise record.wrong(f"no conversation is recognized in it. Known are {FORMATS}.") from error
