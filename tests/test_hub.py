@@ -80,3 +80,9 @@ def test_without_a_network_it_fails_in_one_line(error, monkeypatch):
     with pytest.raises(XunlianError, match="could not be fetched") as caught:
         fetch_model("hf:a/b")
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_without_words_is_told_by_its_name(monkeypatch):
+    failing(monkeypatch, TimeoutError())
+    with pytest.raises(XunlianError, match=r"could not be fetched \(TimeoutError\)"):
+        fetch_model("hf:a/b")

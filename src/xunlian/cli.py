@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import xunlian
+from xunlian.console import harmless
 from xunlian.errors import XunlianError, did_you_mean
 
 VERBS = {
@@ -90,7 +91,7 @@ def _run(verb: str, rest: list[str]) -> int:
         sys.stdout.flush()
         return status
     except XunlianError as error:
-        line = " ".join(str(error).splitlines())  # a file may have a line feed in its name
+        line = harmless(" ".join(str(error).splitlines()))  # names of files may hold anything
         sys.stderr.write(f"xunlian {verb}: {line}\n")
         return error.exit_status
     except KeyboardInterrupt:

@@ -3,12 +3,17 @@
 Only one process of a group speaks (`quiet()` silences the others).
 """
 
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+
+_COMMANDS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
+}
 
 
 @cache
@@ -24,16 +29,26 @@ def quiet() -> None:
     console().quiet = True
 
 
+def harmless(text: str) -> str:
+    """Text of others for a terminal: characters that would command it are spelled out."""
+    return text.translate(_COMMANDS)
+
+
+def shown(text: str) -> str:
+    """`text` for standard output: harmless where that is a terminal, else as it is."""
+    return harmless(text) if sys.stdout.isatty() else text
+
+
 def say(message: str) -> None:
     """One line of progress or explanation. Square brackets are text, not markup."""
-    console().print(message, markup=False)
+    console().print(harmless(message), markup=False)
 
 
 def warn(message: str) -> None:
     """One line the user should notice."""
     from rich.text import Text
 
-    console().print(Text(f"warning: {message}", style="yellow"))
+    console().print(Text(f"warning: {harmless(message)}", style="yellow"))
 
 
 def progress(*columns: object) -> "Progress":

@@ -47,8 +47,10 @@ def fetch_model(name: Path | str, *, weights: bool = True) -> Path:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise InputError(f"The model '{match[1]}' has no revision '{match[2]}'.") from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except errors.HFValidationError as error:
+        raise InputError(f"'{name}' is no name of the hub: {error}.") from error
+    except Exception as error:  # of the network, in whatever form its libraries give it
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise XunlianError(
             f"'{name}' could not be fetched ({reason}). Try again, or fetch it elsewhere and name "
             "its folder."

@@ -82,6 +82,21 @@ def test_each_line_of_a_pipe_is_a_message(folder, monkeypatch, capsys, tmp_path)
     assert out.endswith("\n" + after + "\n")
 
 
+def test_a_line_of_a_pipe_that_is_not_utf8_is_told_in_one_line(folder, monkeypatch, capsys):
+    gbk = io.TextIOWrapper(io.BytesIO("你好\n".encode("gbk")), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", gbk)
+    assert main(["chat", str(folder), *GREEDY]) == 2
+    assert "is not UTF-8 text" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_token_that_the_network_has_no_row_for_is_told(tmp_path, capsys):
+    make_model(tmp_path)  # of which the template's tokens are none
+    make_chat(byte_tokenizer(), None)[0].tokenizer.save(tmp_path)
+    assert main(["chat", str(tmp_path), "--message", "a"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "has 257 tokens, and '<|im_" in told and "is none of them" in told
+
+
 def test_what_is_saved_can_be_learned(folder, monkeypatch, tmp_path):
     assert pipe(monkeypatch, folder, f"one\n/save {tmp_path / 'talk.jsonl'}\n") == 0
     corpus = xunlian.prepare(
@@ -101,6 +116,28 @@ def test_turns_that_do_not_fit_are_forgotten_oldest_first_and_told(folder, monke
     tokens, forgotten = fit_prompt(chat, talk, 160, 40)
     assert forgotten == 2 and tokens == chat.prompt([talk[0], talk[3]])
     assert fit_prompt(chat, talk, 400, 40) == (chat.prompt(talk), 0)
+
+
+def test_a_first_turn_of_the_assistant_stays_while_there_is_room(folder):
+    chat = load_chat(folder)
+    talk = [{"role": "assistant", "content": "Hello."}, user("Who?")]
+    assert fit_prompt(chat, talk, 160, 40) == (chat.prompt(talk), 0)
+    long = [{"role": "assistant", "content": "y" * 120}, user("Who?")]
+    assert fit_prompt(chat, long, 160, 40) == (chat.prompt(long[1:]), 1)
+
+
+def test_a_first_turn_of_the_assistant_goes_where_the_template_wants_the_user_first(tmp_path):
+    (tmp_path / "strict.jinja").write_text(
+        "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    chat, _ = make_chat(byte_tokenizer(), str(tmp_path / "strict.jinja"))
+    talk = [{"role": "assistant", "content": "Hello."}, user("Who?")]
+    tokens, left_out = fit_prompt(chat, talk, 160, 40)
+    assert (chat.tokenizer.decode(tokens), left_out) == ("user: Who?\nassistant: ", 1)
+    with pytest.raises(InputError, match="does not take this: user first"):
+        fit_prompt(chat, talk[:1], 160, 40)
 
 
 def test_a_message_longer_than_the_context_is_refused(folder, capsys):

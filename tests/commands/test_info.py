@@ -92,6 +92,12 @@ def test_a_model_folder_tells_its_configuration_and_size(tmp_path, capsys):
     assert "qwen3" in capsys.readouterr().out
 
 
+def test_a_configuration_that_is_no_object_is_told(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("[1]")
+    assert cli.main(["info", str(tmp_path)]) == 2
+    assert "config.json' is damaged" in capsys.readouterr().err
+
+
 def test_json_is_one_object_for_each_kind(corpus, run, capsys):
     for path, kind in ((corpus, "corpus"), (run, "run"), (run / "model", "model")):
         assert cli.main(["info", str(path), "--json"]) == 0

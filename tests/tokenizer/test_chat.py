@@ -160,11 +160,38 @@ def test_what_a_template_refuses_is_told_in_its_words(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "template",
+    ["{{ 'x' * 10**9 }}", "{{ 9**9**9 }}", "{{ [1] * 9999999 }}", "{{ 1 // 0 }}",
+     "{{ none | dictsort }}", "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}"],
+)  # fmt: skip
+def test_a_template_that_fails_in_any_way_does_not_take_the_conversation(
+    tokenizer, tmp_path, template
+):
+    chat, _ = made(tokenizer, tmp_path, template)
+    with pytest.raises(TemplateError):
+        chat.rendered(TALK)
+
+
+def test_a_template_may_repeat_a_little(tokenizer, tmp_path):
+    each = "{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}"
+    chat, _ = made(tokenizer, tmp_path, "{{ '=' * (2 * 10) }}" + each)
+    assert chat.rendered(TALK).text.startswith("=" * 20 + "systemBe brief.")
+
+
+def test_a_template_in_another_encoding_is_told(tokenizer, tmp_path):
+    _, folder = made(tokenizer, tmp_path)
+    (folder / "chat_template.jinja").write_bytes("{{ '你好' }}".encode("gbk"))
+    with pytest.raises(InputError, match=r"chat_template.jinja' is not UTF-8"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
     ("template", "said"),
     [
         ("{% for m in messages %}\n{{ m.content }", r"given.jinja' has a mistake in line 2"),
         ("{% for m in messages %}", r"has a mistake in line 1"),
         ("{% generation %}", r"has a mistake"),
+        ("{% break %}", r"has a mistake: 'break' outside loop"),
     ],
 )
 def test_a_mistake_in_a_template_is_an_error_with_its_line(tokenizer, tmp_path, template, said):

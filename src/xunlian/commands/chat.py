@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xunlian.commands.chat_session import Session
 from xunlian.commands.common import add_json, print_json
 from xunlian.commands.generate import add_sampling, sampling
-from xunlian.console import say
+from xunlian.console import say, shown
 from xunlian.errors import InputError
 
 if TYPE_CHECKING:
@@ -231,7 +231,12 @@ def _next_line(in_terminal: bool) -> str | None:
         except EOFError:
             say("")
             return None
-    line = sys.stdin.readline()
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"A line of standard input is not UTF-8 text ({error.reason}). Save it as UTF-8."
+        ) from error
     return line.rstrip("\r\n") if line else None
 
 
@@ -269,5 +274,5 @@ def _save(session: Session, name: str) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(shown(text))
     sys.stdout.flush()

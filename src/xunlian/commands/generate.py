@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xunlian.commands.common import add_json, print_json
+from xunlian.console import shown
 
 if TYPE_CHECKING:
     from xunlian.decoding.model import Continuation, LoadedModel
@@ -158,10 +159,10 @@ def run(arguments: argparse.Namespace) -> int:
     elif len(prompts) == 1:
         pieces = model.pieces(prompts[0], decoding)
         first = next(pieces, "")  # a warning about the prompt comes before the text
-        sys.stdout.write(prompts[0] + first)
+        sys.stdout.write(shown(prompts[0] + first))
         sys.stdout.flush()
         for piece in pieces:
-            sys.stdout.write(piece)
+            sys.stdout.write(shown(piece))
             sys.stdout.flush()
         sys.stdout.write("\n")
     else:
@@ -178,7 +179,7 @@ def _load_language_model(run: str | Path, precision: str) -> "LoadedModel":
 
 def _print(continuations: "list[Continuation]") -> None:
     separator = "\n" + "-" * 40 + "\n"
-    sys.stdout.write(separator.join(c.prompt + c.text for c in continuations) + "\n")
+    sys.stdout.write(shown(separator.join(c.prompt + c.text for c in continuations) + "\n"))
 
 
 def _read_prompts(name: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xunlian.commands.common import add_json, print_json
+from xunlian.console import shown
 
 if TYPE_CHECKING:
     from xunlian.runs.folder import Run
@@ -156,9 +157,12 @@ def _next_commands(run: "Run", finished: bool, has_checkpoint: bool) -> list[str
 def _model(path: Path) -> dict[str, Any]:
     from math import prod
 
+    from xunlian.errors import InputError
     from xunlian.files import read_json
 
     config = read_json(path / "config.json")
+    if not isinstance(config, dict):
+        raise InputError(f"'{path / 'config.json'}' is damaged: it holds no object.")
     shapes: dict[str, list[int]] = {}
     for file in _weights(path):
         shapes |= _tensor_shapes(file)
@@ -253,11 +257,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     documents = found.pop("documents", None)
     for name, value in describe(found):
-        sys.stdout.write(f"{name:<17}{value}\n")
+        sys.stdout.write(shown(f"{name:<17}{value}\n"))
     for number, document in enumerate(documents or [], start=1):
         cut = f", the first {SHOWN_TOKENS:,} shown" if document["tokens"] > SHOWN_TOKENS else ""
         sys.stdout.write(
-            f"\n--- {arguments.split} document {number} ({document['tokens']:,} "
-            f"tokens{cut})\n{document['text']}\n"
+            shown(
+                f"\n--- {arguments.split} document {number} ({document['tokens']:,} "
+                f"tokens{cut})\n{document['text']}\n"
+            )
         )
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xunlian.commands.lines import STANDARD_INPUT, Watch, open_input, read_lines
+from xunlian.console import shown, warn
 
 if TYPE_CHECKING:
     from xunlian.decoding.translate import Translation
@@ -102,7 +103,6 @@ def add_languages(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
     """`cut`: of a text that is longer than the context, read the beginning only."""
-    from xunlian.console import warn
     from xunlian.decoding.translate import WINDOW, Notes
 
     with open_input(arguments.input) as file:
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace, *, cut: bool = False) -> int:
                 read_lines(file, arguments.input), search, notes, window=window, watch=watch.done
             )
             for number, found in enumerate(results):
-                sys.stdout.write(_format(number, found, arguments))
+                sys.stdout.write(shown(_format(number, found, arguments)))
                 if (number + 1) % window == 0:
                     sys.stdout.flush()
     sys.stdout.flush()

@@ -203,7 +203,8 @@ def languages_of(tokenizer: Tokenizer) -> dict[str, int]:
     names = [token.content for token in added if token.special]
     # Transformers 5 lists those of mBART-50 here only.
     for key in ("additional_special_tokens", "extra_special_tokens"):
-        names += map(str, tokenizer.names.get(key, ()))
+        listed = tokenizer.names.get(key)
+        names += map(str, listed) if isinstance(listed, list | tuple) else ()
     found = {}
     for name in names:
         token = tokenizer.backend.token_to_id(name)

@@ -11,6 +11,7 @@ Notable ideas:
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any
 
 from xunlian.errors import InputError
 from xunlian.tokenizer.tokenizer import Tokenizer, load_tokenizer
+
+LONGEST = 1 << 20  # what a template may make of a text or list by repeating it
 
 Message = dict[str, str]
 """'role' (system, user, assistant or tool) and 'content'."""
@@ -154,13 +157,13 @@ class Template:
         return found
 
     def _render(self, messages: Sequence[Message], prompt: bool = False) -> str:
-        import jinja2
-
         try:
             return _compiled(self.source, self.name).render(
                 messages=messages, add_generation_prompt=prompt, tools=None, **self.variables
             )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # somebody else's program, which may fail in any way
             raise TemplateError(str(error) or type(error).__name__) from error
 
 
@@ -290,7 +293,18 @@ def _compiled(source: str, name: str) -> Any:
     def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent, **options)
 
-    environment = ImmutableSandboxedEnvironment(
+    class Environment(ImmutableSandboxedEnvironment):
+        """Without powers and long repetitions, which it would even compute while it compiles."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            numbers = isinstance(left, int | float) and isinstance(right, int | float)
+            if operator == "**" or not (numbers or _repeated(left, right) <= LONGEST):
+                raise jinja2.TemplateError(f"'{operator}' makes too much")
+            return super().call_binop(context, operator, left, right)
+
+    environment = Environment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = to_json
@@ -301,3 +315,13 @@ def _compiled(source: str, name: str) -> Any:
         raise InputError(
             f"The chat template '{name}' has a mistake in line {error.lineno}: {error.message}."
         ) from error
+    except (SyntaxError, RecursionError) as error:  # such as a break outside of a loop
+        raise InputError(f"The chat template '{name}' has a mistake: {error}.") from error
+
+
+def _repeated(left: Any, right: Any) -> float:
+    """How long a text or list is, times a number."""
+    for many, times in ((left, right), (right, left)):
+        if isinstance(many, str | list | tuple) and isinstance(times, int):
+            return len(many) * times
+    return math.inf

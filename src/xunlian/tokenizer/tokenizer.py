@@ -259,9 +259,14 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """That of a file of its own, or else of tokenizer_config.json; of several, the default."""
     file = folder / TEMPLATE_FILE
     if file.is_file():
-        return file.read_text("utf-8")
+        try:
+            return file.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"'{file}' is not UTF-8 text. Save it as UTF-8.") from error
     found = config.get("chat_template")
     if isinstance(found, list):
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        named = {
+            str(each.get("name")): each.get("template") for each in found if isinstance(each, dict)
+        }
         found = named.get("default")
     return found if isinstance(found, str) else None
