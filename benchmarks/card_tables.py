@@ -41,6 +41,8 @@ WORDS = {
         "after": "after",
         "cost": "{parameters:.1f}M parameters, {tokens:.1f}M tokens in {minutes:.0f} minutes; "
         "{machine}; {date}.",
+        "between": " ({:.1%} to {:.1%})",
+        "two_cores": ", 2 cores",
         "samples": "What it says:",
     },
     "zh": {
@@ -48,6 +50,8 @@ WORDS = {
         "after": "微调后",
         "cost": "{parameters:.1f}M 参数，{tokens:.1f}M token，{minutes:.0f} 分钟；{machine}；"
         "{date}。",
+        "between": "（{:.1%} 到 {:.1%}）",
+        "two_cores": " 两个核心",
         "samples": "它的回答：",
     },
 }
@@ -79,7 +83,8 @@ def table(newest: dict[tuple[str, str], dict[str, Any]], language: str) -> list[
     # Base models start from nothing, so there is nothing before.
     stages = [name for name in ("before", "after") if any(stage == name for stage, _ in newest)]
     for (measure, score), (labels, is_share) in LABELS.items():
-        cells = [_cell(newest.get((stage, measure)), score, is_share) for stage in stages]
+        between = words["between"]
+        cells = [_cell(newest.get((stage, measure)), score, is_share, between) for stage in stages]
         if any(cells):
             lines.append(f"| {labels[language]} | {' | '.join(cell or '-' for cell in cells)} |")
     if not lines:
@@ -88,6 +93,7 @@ def table(newest: dict[tuple[str, str], dict[str, Any]], language: str) -> list[
     cost = words["cost"].format(
         **{
             **trained,
+            "machine": trained["machine"].replace(", 2 cores", words["two_cores"]),
             "parameters": trained["parameters"] / 1e6,
             "tokens": trained["tokens"] / 1e6,
             "minutes": trained["seconds"] / 60,
@@ -101,7 +107,7 @@ def table(newest: dict[tuple[str, str], dict[str, Any]], language: str) -> list[
     return [*head, *lines, "", cost, *shown]
 
 
-def _cell(row: dict[str, Any] | None, score: str, is_share: bool) -> str:
+def _cell(row: dict[str, Any] | None, score: str, is_share: bool, between: str) -> str:
     found = {**row.get("scores", {}), **row.get("baselines", {})} if row else {}
     if row is None or score not in found:
         return ""
@@ -109,5 +115,4 @@ def _cell(row: dict[str, Any] | None, score: str, is_share: bool) -> str:
     if not is_share:
         return f"{value:.3f}" if score == "bits_per_byte" else f"{value:.1f}"
     low, high = row.get("intervals", {}).get(score, (None, None))
-    between = f" ({low:.1%} to {high:.1%})" if low is not None else ""
-    return f"{value:.1%}{between}"
+    return f"{value:.1%}{between.format(low, high) if low is not None else ''}"

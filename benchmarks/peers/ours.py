@@ -84,7 +84,9 @@ def child(recipe: str, overrides: list[str], out: str) -> None:
     from xunlian.training.loop import Loop
 
     tell_base()
-    summarize, validate = summary.summarize, Loop._validation_means
+    # As it is called now, and as it was in older checkouts.
+    name = next(n for n in ("_validation_means", "_validation_loss") if hasattr(Loop, n))
+    summarize, validate = summary.summarize, getattr(Loop, name)
 
     def tell_and_summarize(*arguments: Any) -> None:
         tell_peak()  # of the training: samples and report come after it
@@ -97,7 +99,7 @@ def child(recipe: str, overrides: list[str], out: str) -> None:
         return loss
 
     summary.summarize = tell_and_summarize
-    Loop._validation_means = validate_and_tell
+    setattr(Loop, name, validate_and_tell)
     train(recipe, overrides, out=out, started=Stopwatch().started)
     tell(threads=torch.get_num_threads())
 
