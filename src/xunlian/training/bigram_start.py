@@ -13,7 +13,8 @@ Notable ideas:
   head, too: small while it learns from counts, then larger, so that what the other blocks write
   at first is small beside it.
 
-Shapes: V vocabulary, C tokens that are learned from, F different pairs, D model width.
+Shapes: V vocabulary, C tokens that are learned from, F different pairs, D model width; N tokens
+and P pairs at a time.
 """
 
 import time
@@ -151,10 +152,13 @@ def _backward(network: _OneToken, bigrams: Bigrams, head_VD: Tensor, dtype: torc
             last = min(first + size, len(hidden_CD))
             part = slice(first, last)
             logs_NV = F.log_softmax(F.linear(hidden_CD[part], cast_VD).float(), -1)
-            wanted_NV = _wanted(bigrams, first, last, logs_NV)
-            shares_N1 = bigrams.shares[part, None].to(logs_NV)
-            loss -= float((wanted_NV * logs_NV).sum(-1) @ shares_N1[:, 0])
-            slopes_NV = ((logs_NV.exp_() - wanted_NV) * shares_N1).to(dtype)
+            shares_N = bigrams.shares[part].to(logs_NV)
+            places, likely_P = _followers(bigrams, first, last, logs_NV)
+            wanted_P = likely_P * shares_N[places[0]]
+            loss -= float(wanted_P @ logs_NV[places])
+            # Only few tokens follow each, so what is wanted is taken off where it is not 0.
+            slopes_NV = logs_NV.exp_().mul_(shares_N.unsqueeze(1))
+            slopes_NV = slopes_NV.index_put_(places, -wanted_P, accumulate=True).to(dtype)
             by_hidden[part] = slopes_NV @ cast_VD
             by_head += slopes_NV.t() @ hidden_CD[part]
     hidden_CD.backward(by_hidden)
@@ -162,12 +166,13 @@ def _backward(network: _OneToken, bigrams: Bigrams, head_VD: Tensor, dtype: torc
     return loss
 
 
-def _wanted(bigrams: Bigrams, first: int, last: int, like_NV: Tensor) -> Tensor:
-    """(N, V) how likely each token is after tokens first..last-1 of those that are learned."""
+def _followers(
+    bigrams: Bigrams, first: int, last: int, like_NV: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Rows and columns of (N, V) where a token follows one of the learned ones first..last-1, (P,)
+    each, and how likely it does, (P,)."""
     bounds = torch.tensor(bigrams.bounds[first : last + 1])
     rows = torch.repeat_interleave(torch.arange(last - first), bounds.diff())
     here = slice(bigrams.bounds[first], bigrams.bounds[last])
-    wanted_NV = torch.zeros_like(like_NV)
     places = rows.to(like_NV.device), bigrams.followers[here].to(like_NV.device)
-    wanted_NV[places] = bigrams.likely[here].to(like_NV)
-    return wanted_NV
+    return places, bigrams.likely[here].to(like_NV)
