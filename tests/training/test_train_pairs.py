@@ -28,9 +28,15 @@ def words(tmp_path_factory):
     found = dict.fromkeys("".join(chance.choices("abcdefgh", k=chance.randint(3, 6)))
                           for _ in range(3000))  # fmt: skip
     lines = [f"{word}\t{word[::-1]}\n" for word in found if word != word[::-1]]
-    (folder / "train.tsv").write_text("".join(lines[:-100]))
-    (folder / "val.tsv").write_text("".join(lines[-100:]))
-    corpus = xunlian.prepare(
+    corpus = prepared(folder, lines[:-100], lines[-100:])
+    return corpus.path, [line.rstrip("\n").split("\t") for line in lines[-100:]]
+
+
+def prepared(folder, train_lines, val_lines):
+    """A corpus by characters of lines with a tab between source and target."""
+    (folder / "train.tsv").write_text("".join(train_lines))
+    (folder / "val.tsv").write_text("".join(val_lines))
+    return xunlian.prepare(
         folder / "train.tsv",
         pairs=True,
         val=folder / "val.tsv",
@@ -38,7 +44,6 @@ def words(tmp_path_factory):
         tokenizer="char",
         workers=1,
     )
-    return corpus.path, [line.rstrip("\n").split("\t") for line in lines[-100:]]
 
 
 def train(corpus, out, *settings):
@@ -135,21 +140,11 @@ def test_what_does_not_go_with_pairs_is_told(words, tmp_path, settings, told):
 
 def test_held_out_pairs_that_are_all_too_long_leave_the_training_without_a_validation(tmp_path):
     chance = random.Random(1)
-    short, long = (
+    words = (
         ["".join(chance.choices("abcdefgh", k=letters)) for _ in range(count)]
         for letters, count in ((5, 300), (60, 3))
     )
-    for name, found in (("train.tsv", short), ("val.tsv", long)):
-        lines = [f"{word}\t{word[::-1]}\n" for word in found]
-        (tmp_path / name).write_text("".join(lines))
-    corpus = xunlian.prepare(
-        tmp_path / "train.tsv",
-        pairs=True,
-        val=tmp_path / "val.tsv",
-        out=tmp_path / "corpus",
-        tokenizer="char",
-        workers=1,
-    )
+    corpus = prepared(tmp_path, *([f"{word}\t{word[::-1]}\n" for word in some] for some in words))
     assert corpus.split_card("val")["pairs"] == 3
     facts = train(corpus.path, tmp_path / "run", "training.budget=2 steps").facts()
     assert facts["finished"] and facts["step"] == 2 and facts["best_val_loss"] is None

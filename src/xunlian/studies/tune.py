@@ -20,7 +20,7 @@ from xunlian.runs.initial import Initial, start_from
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import time_steps
 from xunlian.training import decisions
-from xunlian.training.networks import build_model
+from xunlian.training.networks import first_model
 from xunlian.training.objectives import learned_tokens, objective_of
 from xunlian.training.parallel import Group
 from xunlian.training.setup import build_stepper, check_task
@@ -147,11 +147,7 @@ def _measure(
     recipe = recipe.model_copy(update={"training": training})
     objective = objective_of(recipe, corpus)
     torch.manual_seed(training.seed)
-    if initial:
-        model = initial.load(recipe.model.dropout or 0.0, training.seed)
-    else:
-        model = build_model(recipe, corpus.vocab_size)
-    stepper = build_stepper(recipe, model, group)
+    stepper = build_stepper(recipe, first_model(recipe, initial, corpus.vocab_size), group)
     if training.compile == "on":
         decisions.try_compile(stepper, objective.rows)
     assert training.batch_tokens

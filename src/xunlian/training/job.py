@@ -78,7 +78,7 @@ def start(recipe: Recipe, corpus: Corpus, out: Path, group: Group, started: floa
         _write_model_folder(run, ready.stepper.model.config, corpus, ready.base)
         run.write_facts(_facts(ready, corpus, group))
     group.wait()
-    with _held(out, group):
+    with _held(out, group), gpu_memory_errors():
         return _train(
             run,
             ready.objective,
@@ -218,8 +218,7 @@ def _train(
     stepper.model.train()
     finished = False
     try:
-        with gpu_memory_errors():
-            finished = loop.train()
+        finished = loop.train()
     finally:  # a training that fails shall say how far it came, too
         if group.leads:
             run.write_facts(

@@ -15,6 +15,18 @@ from xunlian.recipe.recurrent_size import RecurrentShape
 from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import decoder_fields
+from xunlian.runs.initial import Initial
+
+
+def first_model(recipe: Recipe, initial: Initial | None, vocab_size: int) -> Model:
+    """What a training begins with: the weights that it starts from, or random ones.
+
+    Raises:
+        InputError: as `Initial.load`.
+    """
+    if initial:
+        return initial.load(recipe.model.dropout or 0.0, recipe.training.seed)
+    return build_model(recipe, vocab_size)
 
 
 def build_model(recipe: Recipe, vocab_size: int) -> Model:

@@ -26,7 +26,7 @@ from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
 from xunlian.training import decisions
 from xunlian.training.bigram_start import count_bigrams, start_from_bigrams
-from xunlian.training.networks import build_model
+from xunlian.training.networks import first_model
 from xunlian.training.objectives import (
     Objective,
     epoch_tokens,
@@ -105,10 +105,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     memory = decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiling)
     decisions.check_memory(memory, group)
     corpus.verify()
-    if initial:
-        model = initial.load(recipe.model.dropout or 0.0, recipe.training.seed)
-    else:
-        model = build_model(recipe, vocab_size)
+    model = first_model(recipe, initial, vocab_size)
     base = None
     if recipe.adapter or needs_reference(recipe):
         base = fingerprint(model)
