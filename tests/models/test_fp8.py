@@ -46,7 +46,7 @@ def rounded(x: torch.Tensor, digits: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_product_and_gradients_are_right_to_the_digits_of_the_formats(scale):
-    """3 binary digits going forward, 2 going back; the weight's gradient loses none."""
+    """3 binary digits of both factors; the weight's gradient loses none."""
     x = made(4, 24, 64, seed=1, scale=scale).bfloat16().requires_grad_()
     weight = made(48, 64, seed=2).requires_grad_()
     bias = made(48, seed=3, scale=scale).requires_grad_()
@@ -57,11 +57,11 @@ def test_product_and_gradients_are_right_to_the_digits_of_the_formats(scale):
     flat, slopes = x.detach().flatten(0, 1).double(), slope.flatten(0, 1).double()
     product = flat @ weight.detach().double().t()
     exact = product + bias.detach().double()
-    # The scale that spreads a tensor over the range is no power of two, so digits fall otherwise.
+    # The scale that spreads a row over the range is no power of two, so digits fall otherwise.
     expected = error(rounded(flat, 3) @ rounded(weight.detach(), 3).t(), product)
     assert error(y.flatten(0, 1), exact) == pytest.approx(expected, rel=0.5)
     by_x = slopes @ weight.detach().double()
-    expected = error(rounded(slopes, 2) @ rounded(weight.detach(), 3), by_x)
+    expected = error(rounded(slopes, 3) @ rounded(weight.detach(), 3), by_x)
     assert error(x.grad.flatten(0, 1), by_x) == pytest.approx(expected, rel=0.5)
     assert error(weight.grad, slopes.t() @ flat) < 0.004  # bf16
     assert error(bias.grad, slopes.sum(0)) < 0.004
@@ -75,6 +75,17 @@ def test_one_large_number_neither_overflows_nor_is_cut_off():
     y = fp8_linear(x, weight, None)
     assert y.isfinite().all()
     assert y[3, 5].item() == pytest.approx(30_000.0, rel=0.07)
+
+
+def test_each_row_has_a_scale_of_its_own():
+    """A small position beside one that is ten million times as large keeps its digits."""
+    x = made(16, 64, seed=1).bfloat16()
+    weight = made(48, 64, seed=2).requires_grad_()
+    alone = fp8_linear(x, weight, None)
+    x[3] *= 1e7
+    beside = fp8_linear(x, weight, None)
+    others = [row for row in range(16) if row != 3]
+    assert torch.equal(beside[others], alone[others])
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])

@@ -1,10 +1,11 @@
 """Matrix products in 8 bits, for the linear layers of a Transformer's blocks on newer GPUs.
 
 Notable ideas:
-- Both factors of a product are scaled so that the largest magnitude of a whole tensor fills the
-  range, anew each time (tensorwise dynamic scaling; arXiv 2209.05433). Rows of a scale each would
-  be finer, and slower.
-- e4m3 for inputs and weights, which need digits; e5m2 for gradients, which need range.
+- Each row of a factor is scaled so that its largest magnitude fills the range, anew each time
+  (rowwise dynamic scaling; arXiv 2209.05433 scales whole tensors). The scale of a position needs
+  nothing but that position, so a compiler casts in the pass that made it; the largest magnitude of
+  a whole tensor would be a pass of its own.
+- So finely scaled, e4m3 has range enough for gradients, too.
 - The gradient of the weight is a sum over all positions and stays in the type of the input: two
   of the three products are in 8 bits.
 
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 from xunlian.models.layers import Linear
 
 MULTIPLE = 16  # the kernels want inputs and outputs in multiples of it
-_FORWARD, _BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2
+_KIND = torch.float8_e4m3fn
+_LARGEST = torch.finfo(_KIND).max
 
 
 def use_fp8(blocks: nn.ModuleList | list[nn.Module]) -> None:
@@ -48,37 +50,33 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, weight_OI: Tensor) -> Tensor:
-        x8_NI, x_scale = _scaled(x_NI, _FORWARD)
-        weight8_OI, weight_scale = _scaled(weight_OI, _FORWARD)
-        ctx.weight_type = weight_OI.dtype
-        ctx.save_for_backward(x_NI, weight8_OI, weight_scale)
-        return torch._scaled_mm(
-            x8_NI,
-            weight8_OI.t(),
-            scale_a=x_scale,
-            scale_b=weight_scale,
-            out_dtype=x_NI.dtype,
-            use_fast_accum=True,
-        )
+        ctx.save_for_backward(x_NI, weight_OI)
+        return _product(x_NI, weight_OI)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x_NI, weight8_OI, weight_scale = ctx.saved_tensors
+        x_NI, weight_OI = ctx.saved_tensors
         grad_NO = grads[0].contiguous()
-        grad8_NO, grad_scale = _scaled(grad_NO, _BACKWARD)
-        by_x_NI = torch._scaled_mm(
-            grad8_NO,
-            weight8_OI.t().contiguous().t(),  # the kernel wants the second factor by columns
-            scale_a=grad_scale,
-            scale_b=weight_scale,
-            out_dtype=x_NI.dtype,
-        )
-        return by_x_NI, (grad_NO.t() @ x_NI).to(ctx.weight_type)
+        by_weight_OI = (grad_NO.t() @ x_NI).to(weight_OI.dtype)
+        return _product(grad_NO, weight_OI.t()), by_weight_OI
 
 
-def _scaled(x: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`x` in 8 bits and what it must be multiplied with to be `x` again, roughly."""
-    largest = torch.finfo(kind).max
-    scale = largest / x.abs().amax().float().clamp(min=1e-12)
+def _product(a_NK: Tensor, b_MK: Tensor) -> Tensor:
+    """a b' in 8 bits, in the type of `a`. (N, K), (M, K) -> (N, M)"""
+    a8_NK, a_scale_N1 = _scaled(a_NK)
+    b8_MK, b_scale_M1 = _scaled(b_MK)
+    return torch._scaled_mm(
+        a8_NK,
+        b8_MK.contiguous().t(),  # the kernel wants the second factor by columns
+        scale_a=a_scale_N1,
+        scale_b=b_scale_M1.t(),
+        out_dtype=a_NK.dtype,
+        use_fast_accum=True,
+    )
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`x` in 8 bits and what each row must be multiplied with to be `x` again, roughly."""
+    scale = _LARGEST / x.abs().amax(-1, keepdim=True).float().clamp(min=1e-12)
     # The cast does not stop at the largest number, and rounding may lead beyond it.
-    return (x.float() * scale).clamp(-largest, largest).to(kind), scale.reciprocal()
+    return (x.float() * scale).clamp(-_LARGEST, _LARGEST).to(_KIND), scale.reciprocal()

@@ -237,7 +237,7 @@ class Training(Table):
         "auto",
         description="Compute precision. Master weights are always fp32. auto measures the "
         "machine for a second. fp32 is TF32 on a GPU. fp8: bf16, but for the products of a "
-        "Transformer's blocks, on NVIDIA GPUs from Ada and Hopper on; pays above some 500M "
+        "Transformer's blocks, on NVIDIA GPUs from Ada and Hopper on; pays above some 300M "
         "parameters.",
     )
     compile: Literal["auto", "on", "off"] = Field(
