@@ -56,6 +56,7 @@ FP8 = "training.precision=fp8"
 NETWORKS = {
     "gpt2-124m": transformer("gpt2", 12, 768),
     "gpt2-350m": transformer("gpt2", 24, 1024),
+    "gpt2-350m-fp8": transformer("gpt2", 24, 1024, FP8),
     "qwen3-124m": transformer("qwen3", 12, 768, "model.tied=true"),
     "qwen3-350m": transformer("qwen3", 24, 1024, "model.tied=true"),
     "qwen3-350m-fp8": transformer("qwen3", 24, 1024, "model.tied=true", FP8),
