@@ -16,6 +16,7 @@ from xunlian.models.fp8 import fp8_linear, use_fp8
 from xunlian.models.quantized import Quantized
 from xunlian.models.recurrence import Recurrence, initialize_layer
 from xunlian.training.cuda_graph import GraphedStep
+from xunlian.training.growth import hold_back
 from xunlian.training.losses import NextTokenLoss
 from xunlian.training.optimizers import Optimizers, OptimizerSettings
 from xunlian.training.parallel import Group
@@ -95,6 +96,19 @@ def test_as_a_graph_steps_give_what_they_give_launched_one_by_one(kind):
     assert graphed._run._graph is not None and not graphed._run.problem
     for one, other in zip(graphed.parameters, plain.parameters, strict=True):
         assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_a_network_that_grows_learns_as_on_a_cpu():
+    """Its step is a graph before, and another one after."""
+    steppers = [made(device, dtype=torch.float32, kind="muon") for device in ("cpu", "cuda")]
+    steppers[1].compile()
+    found = []
+    for stepper in steppers:
+        hold_back(stepper.model, 1)
+        found.append(losses(stepper))
+        stepper.grow()
+        found[-1] += losses(stepper)
+    assert found[1] == pytest.approx(found[0], abs=0.005)
 
 
 @pytest.mark.parametrize("steps", [2, 6])

@@ -115,6 +115,8 @@ class Decoder(nn.Module):
         self.dropout = dropout
         self.attention_form = "sdpa"
         self.neftune_alpha = 0.0
+        # Blocks that do not learn yet, by number, and are left out: they are the identity.
+        self.waiting: frozenset[int] = frozenset()
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Embedding(config.context, config.width) if config.is_gpt2 else None
         self.blocks = nn.ModuleList(self._block(number) for number in range(config.depth))
@@ -143,9 +145,13 @@ class Decoder(nn.Module):
         `tokens_BL` holds token ids; L may not exceed the context.
         """
         x_BLD, rotary = self._enter(tokens_BL, dtype)
-        for block in self.blocks:
+        for block in self._learning:
             x_BLD = block(x_BLD, rotary, self.attention_form, self._bytes(2, x_BLD))
         return self.norm(x_BLD)
+
+    @property
+    def _learning(self) -> list[nn.Module]:
+        return [block for number, block in enumerate(self.blocks) if number not in self.waiting]
 
     def confined(
         self,

@@ -107,6 +107,8 @@ def resolve(
     _check_batch(batch_tokens, model.context, processes)
     if training.bigram_start:
         _check_bigram_start(recipe.model_copy(update={"model": model}), shape)
+    if training.grow_from is not None:
+        _check_growth(recipe.model_copy(update={"model": model}), shape)
     values: dict[str, Any] = {
         "budget": budget_text,
         "batch_tokens": batch_tokens,
@@ -168,6 +170,32 @@ def _check_bigram_start(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
         raise InputError(
             "training.bigram_start is for a language model from random weights, of the "
             f"architectures {', '.join(ROTARY)}. Leave it out."
+        )
+
+
+def _check_growth(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
+    """Raises InputError: training/growth.py is asked for where it cannot be."""
+    possible = (
+        recipe.task == "language-model"
+        and isinstance(shape, Shape)
+        and recipe.model.architecture != "speedrun"
+        and not recipe.model.init_from
+    )
+    if not possible:
+        raise InputError(
+            "training.grow_from is for a language model from random weights, a Transformer of any "
+            "architecture but speedrun. Leave it out."
+        )
+    first = recipe.training.grow_from
+    if first is not None and first >= shape.depth:
+        raise InputError(
+            f"training.grow_from = {first}, but the network has {shape.depth} blocks. Take fewer, "
+            "or leave it out."
+        )
+    if recipe.training.bigram_start:
+        raise InputError(
+            "training.bigram_start teaches the last block, which waits with training.grow_from. "
+            "Leave one of them out."
         )
 
 

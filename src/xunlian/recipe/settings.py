@@ -210,6 +210,13 @@ class Training(Table):
         "step: some 20 updates of embedding, head and one block. For very short trainings of a "
         "language model from random weights, with a large vocabulary.",
     )
+    grow_from: int | None = Field(
+        None,
+        ge=1,
+        description="So many blocks learn first, evenly spread; the others join when the rate "
+        "begins to fall (`decay`). Until then a step takes a fraction of the time. For a language "
+        "model from random weights. Default: all from the start.",
+    )
     label_smoothing: float | None = Field(
         None,
         ge=0,

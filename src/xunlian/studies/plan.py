@@ -26,6 +26,7 @@ from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import compile_again, import_compiler, try_out
 from xunlian.training.decisions import bytes_text
+from xunlian.training.growth import mean_share
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group
 from xunlian.training.setup import set_up
@@ -58,14 +59,16 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
     else:
         before -= importing
     trial = try_out(ready, learned_tokens(corpus, "val"), group)
-    step_seconds, rows = trial.step_seconds, ready.objective.rows
+    vocab_size = ready.stepper.model.config.vocab_size
+    share = mean_share(recipe, vocab_size)
+    step_seconds, rows = trial.step_seconds * share, ready.objective.rows
     if needs_reference(recipe):  # is computed first, as a validation of all rows would be
         reading = FORWARD * step_seconds * rows.context / training.batch_tokens
         before += rows.rows_per_epoch * reading + trial.validation_seconds
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
     with_validation = step_seconds + trial.validation_seconds / training.validate_every
     rate = ready.rates.of(training.precision) * group.size
-    flops, speed = ready.objective.flops_per_token, step_tokens / step_seconds
+    flops, speed = ready.objective.flops_per_token * share, step_tokens / step_seconds
     steps = clock.total_steps
     if steps is None:
         steps = max(1, math.floor((clock.budget.amount - before) / with_validation))
@@ -89,7 +92,7 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         "validation_seconds": trial.validation_seconds,
         "memory": _measured(ready.memory, trial.memory, rows),
         "epochs": steps * training.batch_tokens / epoch_tokens(ready.objective, corpus),
-        **_sizes(recipe, ready.stepper.model.config.vocab_size, learned_tokens(corpus)),
+        **_sizes(recipe, vocab_size, learned_tokens(corpus)),
     }
 
 
@@ -118,7 +121,7 @@ def plan_for_card(
     shape = shape_of(model)
     frozen = recipe.adapter is not None
     flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
-    flops += teacher_flops(recipe, vocab_size)
+    flops = mean_share(recipe, vocab_size) * flops + teacher_flops(recipe, vocab_size)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
     lines = 2 if recipe.task == "preference" else 1  # a chosen and a rejected one

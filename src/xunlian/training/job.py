@@ -31,6 +31,7 @@ from xunlian.shards.corpus import Corpus, open_corpus
 from xunlian.tokenizer.sides import load_sides
 from xunlian.training import decisions
 from xunlian.training.checkpoint import load_checkpoint, restore_random_state
+from xunlian.training.growth import hold_back
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.objectives import Objective, epoch_tokens, objective_of
 from xunlian.training.parallel import Group
@@ -216,6 +217,9 @@ def _train(
         peak=PeakMemory(group.device),
     )
     stepper.model.train()
+    if loop.growing:
+        assert training.grow_from and isinstance(stepper.model, Decoder)
+        hold_back(stepper.model, training.grow_from)
     finished = False
     try:
         finished = loop.train()

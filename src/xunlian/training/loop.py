@@ -30,6 +30,7 @@ from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
 from xunlian.training.checkpoint import mean_weights, random_state, save_checkpoint
 from xunlian.training.display import Display
+from xunlian.training.growth import step_share
 from xunlian.training.interrupts import interruptible
 from xunlian.training.objectives import Objective, Validation
 from xunlian.training.parallel import Group, local_rows
@@ -51,6 +52,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     losses_since_log: list[float] = field(default_factory=list)
+    grown: bool = False  # all blocks learn (growth.py)
     finished: bool = False
 
 
@@ -104,6 +106,9 @@ class Loop:
                     self._checkpoint()
                     return False
                 begun = time.perf_counter()
+                if self.growing and done >= 1 - self.settings.decay:
+                    self.stepper.grow()
+                    state.grown = True
                 factor = rate_factor(
                     done,
                     warmup=self.settings.warmup,
@@ -128,6 +133,11 @@ class Loop:
                     self._checkpoint()
         self._finish()
         return True
+
+    @property
+    def growing(self) -> bool:
+        """Whether some blocks still wait."""
+        return self.settings.grow_from is not None and not self.progress.grown
 
     def _load(self, step: int) -> Loaded:
         """This process's rows of the step after `step`, on their way to the device."""
@@ -183,12 +193,25 @@ class Loop:
         return self._step_tokens / self.step_seconds
 
     def _mfu(self) -> float:
-        return self._speed() * self.objective.flops_per_token / self.matmul_rate
+        return self._speed() * self._flops_per_token / self.matmul_rate
+
+    @property
+    def _flops_per_token(self) -> float:
+        flops = self.objective.flops_per_token
+        if not self.growing:
+            return flops
+        return flops * step_share(self.run.recipe, self.stepper.model.config.vocab_size)
 
     def _seconds_left(self, done: float) -> float:
         if self.clock.total_steps is None:
             return max(0.0, self.clock.budget.amount - self.clock.seconds())
-        return (self.clock.total_steps - self.progress.step) * self.step_seconds
+        total, step, seconds = self.clock.total_steps, self.progress.step, self.step_seconds
+        if not self.growing:
+            return (total - step) * seconds
+        # Later steps take longer.
+        before = max(0.0, total * (1 - self.settings.decay) - step)
+        whole = self.objective.flops_per_token / self._flops_per_token * seconds
+        return before * seconds + (total - step - before) * whole
 
     def _count_skipped(self, step: int, finite: bool) -> None:
         state = self.progress

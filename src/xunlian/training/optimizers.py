@@ -97,7 +97,8 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameters in _by_shape(group["params"]).values():
+            learning = [p for p in group["params"] if p.grad is not None]
+            for parameters in _by_shape(learning).values():
                 self._step_shape(parameters, group)
 
     def _step_shape(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
@@ -255,6 +256,12 @@ class Optimizers:
                     pairs = zip(averages, weights, strict=True)
                     weights = [torch.where(left_out > 0, old, new) for old, new in pairs]
                 torch._foreach_lerp_(averages, weights, 1 - self._average_decay)
+
+    @torch.no_grad()
+    def restart_averages(self) -> None:
+        """Let the moving averages begin anew, at the weights as they are."""
+        for parameter, average in self._averages.items():
+            average.copy_(parameter)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

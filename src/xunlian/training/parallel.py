@@ -115,14 +115,22 @@ def leave_group(group: Group) -> None:
         distributed.destroy_process_group()
 
 
-def wrap(module: nn.Module, group: Group) -> nn.Module:
-    """`module` with its gradients averaged over the group after each backward pass."""
+def wrap(module: nn.Module, group: Group, some_wait: bool = False) -> nn.Module:
+    """`module` with its gradients averaged over the group after each backward pass.
+
+    `some_wait`: there are passes in which not all parameters take part.
+    """
     if group.size == 1:
         return module
     from torch.nn.parallel import DistributedDataParallel
 
     devices = [group.device] if group.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        module,
+        device_ids=devices,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=some_wait,
+    )
 
 
 def local_rows(rows: int, group: Group) -> tuple[int, int]:

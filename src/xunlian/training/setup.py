@@ -115,6 +115,12 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     if recipe.training.bigram_start:
         found.append(_start_from_bigrams(model, recipe, corpus, group))
         decisions.tell(found[-1], group)
+    if recipe.training.grow_from:
+        found.append(
+            f"{recipe.training.grow_from} of {recipe.model.depth} blocks learn first; the others "
+            "join when the rate begins to fall."
+        )
+        decisions.tell(found[-1], group)
     torch.manual_seed(recipe.training.seed)
     stepper = build_stepper(recipe, model, group)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started)
@@ -197,6 +203,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         group,
         grad_clip=training.grad_clip,
         micro_rows=decisions.micro_rows(recipe, group),
+        grows=training.grow_from is not None,
     )
 
 

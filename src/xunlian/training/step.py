@@ -15,8 +15,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from xunlian.models.decoder import Decoder
 from xunlian.models.losses import IGNORED
 from xunlian.training.cuda_graph import GraphedStep, Loaded
+from xunlian.training.growth import grow
 from xunlian.training.losses import Loss
 from xunlian.training.objectives import Batch
 from xunlian.training.optimizers import Optimizers
@@ -69,6 +71,7 @@ class Stepper:
         optimizers: over the model's parameters.
         micro_rows: rows of one forward pass.
         grad_clip: largest norm of the gradient; 0 leaves it as it is.
+        grows: not all parameters learn from the start (growth.py).
     """
 
     def __init__(
@@ -79,12 +82,13 @@ class Stepper:
         *,
         micro_rows: int,
         grad_clip: float,
+        grows: bool = False,
     ):
         self.model, self.optimizers, self.group = loss.model, optimizers, group
         self.dtype, self.micro_rows, self.grad_clip = loss.dtype, micro_rows, grad_clip
         self.parameters = list(loss.model.parameters())
         self._bare_loss, self._eager_gradients = loss, loss.gradients
-        self.loss = wrap(loss, group)
+        self.loss = wrap(loss, group, grows)
         self._run: Callable[[Loaded], Tensor] = self._update
 
     def compile(self) -> None:
@@ -104,6 +108,14 @@ class Stepper:
         for block in self._blocks:
             block._compiled_call_impl = None
         self._bare_loss.gradients = self._eager_gradients
+
+    def grow(self) -> None:
+        """Let the blocks that wait (growth.py) join."""
+        assert isinstance(self.model, Decoder)
+        grow(self.model)
+        self.optimizers.restart_averages()
+        if isinstance(self._run, GraphedStep):  # its kernels are those of fewer blocks
+            self._run = GraphedStep(self._update, self.optimizers.clear_gradients)
 
     @property
     def teacher(self) -> Teacher | None:
