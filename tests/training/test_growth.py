@@ -98,10 +98,9 @@ def test_blocks_wait_until_the_rate_falls_and_learn_then(tiny_corpus, tmp_path):
     assert not waiting["blocks.1.mlp.output.weight"].any()
     assert later["blocks.1.mlp.output.weight"].any()
     assert not torch.equal(waiting["blocks.0.mlp.up.weight"], grown["blocks.0.mlp.up.weight"])
-    share = step_share(run.recipe, run.facts()["vocab_size"])
-    whole = training_flops_per_token(
-        run.recipe.model, shape_of(run.recipe.model), run.facts()["vocab_size"]
-    )
+    vocab_size = run.facts()["vocab_size"]
+    whole = training_flops_per_token(run.recipe.model, shape_of(run.recipe.model), vocab_size)
+    share = step_share(run.recipe, vocab_size, whole)
     for row in training_lines(run):
         flops = whole * (share if row["step"] <= 12 else 1)
         assert row["mfu"] == pytest.approx(row["tokens_per_second"] * flops / RATES.fp32)
@@ -143,13 +142,20 @@ def test_two_processes_grow_like_one(tiny_corpus, tmp_path):
 
 def test_what_a_step_costs_on_the_average():
     recipe = resolved(Model(depth=4), Training(grow_from=1, budget="100 steps", decay=0.6))
-    share = step_share(recipe, 1000)
-    assert 0.2 < share < 0.7
-    assert mean_share(recipe, 1000) == pytest.approx(0.4 * share + 0.6)
+    shape = shape_of(recipe.model)
+    few, whole = (
+        training_flops_per_token(recipe.model, replace(shape, depth=depth), 1000)
+        for depth in (1, 4)
+    )
+    share = step_share(recipe, 1000, whole)
+    assert share == pytest.approx(few / whole)
+    assert mean_share(recipe, 1000, whole) == pytest.approx(0.4 * share + 0.6)
+    # A teacher costs what it costs, however many blocks learn.
+    assert step_share(recipe, 1000, whole + 1e6) == pytest.approx((few + 1e6) / (whole + 1e6))
     timed = resolved(Model(depth=4), Training(grow_from=1, budget="100s", decay=0.6))
     # In 40 s of 100 there are more steps than a step of the whole network lets one expect.
-    assert mean_share(timed, 1000) == pytest.approx(100 / (40 / share + 60))
-    assert mean_share(resolved(Model(depth=4), Training(budget="100s")), 1000) == 1
+    assert mean_share(timed, 1000, whole) == pytest.approx(100 / (40 / share + 60))
+    assert mean_share(resolved(Model(depth=4), Training(budget="100s")), 1000, whole) == 1
 
 
 def resolved(model: Model, training: Training, **others) -> Recipe:

@@ -60,15 +60,16 @@ def plan_here(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> d
         before -= importing
     trial = try_out(ready, learned_tokens(corpus, "val"), group)
     vocab_size = ready.stepper.model.config.vocab_size
-    share = mean_share(recipe, vocab_size)
-    step_seconds, rows = trial.step_seconds * share, ready.objective.rows
+    rows, flops = ready.objective.rows, ready.objective.flops_per_token
+    share = mean_share(recipe, vocab_size, flops)
+    step_seconds, flops = trial.step_seconds * share, flops * share
     if needs_reference(recipe):  # is computed first, as a validation of all rows would be
         reading = FORWARD * step_seconds * rows.context / training.batch_tokens
         before += rows.rows_per_epoch * reading + trial.validation_seconds
     step_tokens = training.batch_tokens / rows.context * rows.row_tokens
     with_validation = step_seconds + trial.validation_seconds / training.validate_every
     rate = ready.rates.of(training.precision) * group.size
-    flops, speed = ready.objective.flops_per_token * share, step_tokens / step_seconds
+    speed = step_tokens / step_seconds
     steps = clock.total_steps
     if steps is None:
         steps = max(1, math.floor((clock.budget.amount - before) / with_validation))
@@ -121,7 +122,8 @@ def plan_for_card(
     shape = shape_of(model)
     frozen = recipe.adapter is not None
     flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
-    flops = mean_share(recipe, vocab_size) * flops + teacher_flops(recipe, vocab_size)
+    flops += teacher_flops(recipe, vocab_size)
+    flops *= mean_share(recipe, vocab_size, flops)
     mfu = CARD_MFU * min(1.0, shape.width / CARD_FULL_SPEED_WIDTH)
     speed = accelerator.bf16 * count * mfu / flops
     lines = 2 if recipe.task == "preference" else 1  # a chosen and a rejected one

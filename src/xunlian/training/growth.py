@@ -51,25 +51,25 @@ def _writes(name: str) -> bool:
     return ".output." in name
 
 
-def step_share(recipe: Recipe, vocab_size: int) -> float:
-    """What a step costs before the network has grown, in the floating-point operations of one
-    after it."""
+def step_share(recipe: Recipe, vocab_size: int, flops: float) -> float:
+    """What a token costs before the network has grown, in what it costs after it: `flops`
+    floating-point operations, those of a teacher, who does not grow, among them."""
     shape = shape_of(recipe.model)
     assert isinstance(shape, Shape) and recipe.training.grow_from
     shallow = replace(shape, depth=recipe.training.grow_from)
     few, all_ = (
         training_flops_per_token(recipe.model, one, vocab_size) for one in (shallow, shape)
     )
-    return few / all_
+    return 1 - (all_ - few) / flops
 
 
-def mean_share(recipe: Recipe, vocab_size: int) -> float:
-    """What a step costs on the average of the whole training; 1 where nothing grows."""
+def mean_share(recipe: Recipe, vocab_size: int, flops: float) -> float:
+    """What a token costs on the average of the whole training; 1 where nothing grows."""
     training = recipe.training
     if training.grow_from is None:
         return 1.0
     assert training.budget
-    share, first = step_share(recipe, vocab_size), 1 - training.decay
+    share, first = step_share(recipe, vocab_size, flops), 1 - training.decay
     if parse_budget(training.budget).unit == "seconds":  # of the time, not of the steps
         return 1 / (first / share + 1 - first)
     return first * share + 1 - first

@@ -200,7 +200,7 @@ class Loop:
         flops = self.objective.flops_per_token
         if not self.growing:
             return flops
-        return flops * step_share(self.run.recipe, self.stepper.model.config.vocab_size)
+        return flops * step_share(self.run.recipe, self.stepper.model.config.vocab_size, flops)
 
     def _seconds_left(self, done: float) -> float:
         if self.clock.total_steps is None:
