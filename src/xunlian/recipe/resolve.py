@@ -18,6 +18,7 @@ from xunlian.recipe.size import (
     derive_any_shape,
     training_flops_per_token,
 )
+from xunlian.recipe.starts import check_starts, copying_pays
 
 TOKENS_PER_PARAMETER = 20  # arXiv 2203.15556
 MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2305.16264
@@ -25,7 +26,6 @@ MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2
 # width 192, 46% at 384).
 EXPECTED_MFU = 0.5
 FULL_SPEED_WIDTH = 384
-ROTARY = ("qwen3", "llama", "qwen2", "mistral")
 SMALLEST_MUON_BLOCK = 128
 TUNING_BUDGET = "3 epochs"  # an adapter learns a small text, preferences bend a model a little
 # Of preferences, at a width of 384; an adapter takes three times as much. On align-en (width 128,
@@ -105,10 +105,8 @@ def resolve(
         "steps": budget.amount * batch_tokens,
     }
     _check_batch(batch_tokens, model.context, processes)
-    if training.bigram_start:
-        _check_bigram_start(recipe.model_copy(update={"model": model}), shape)
-    if training.grow_from is not None:
-        _check_growth(recipe.model_copy(update={"model": model}), shape)
+    starting = recipe.model_copy(update={"model": model})
+    check_starts(starting, shape)
     values: dict[str, Any] = {
         "budget": budget_text,
         "batch_tokens": batch_tokens,
@@ -122,6 +120,8 @@ def resolve(
             embedding_rate=_embedding_rate(model, shape, training.bigram_start),
         ),
     }
+    if training.copying_start is None:
+        values["copying_start"] = copying_pays(starting, shape, vocab_size)
     if training.muon_block is None:
         values["muon_block"] = _muon_block(batch_tokens, shape.width)
     if recurrent and pairs and training.compile == "auto":
@@ -155,47 +155,6 @@ def _check_distill(recipe: Recipe) -> None:
         raise InputError(
             "[distill] teaches tokens, and task = preference compares whole answers. Leave "
             "[distill] out."
-        )
-
-
-def _check_bigram_start(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
-    """Raises InputError: training/bigram_start.py is asked for where it cannot go first."""
-    possible = (
-        recipe.task == "language-model"
-        and isinstance(shape, Shape)
-        and recipe.model.architecture in ROTARY
-        and not recipe.model.init_from
-    )
-    if not possible:
-        raise InputError(
-            "training.bigram_start is for a language model from random weights, of the "
-            f"architectures {', '.join(ROTARY)}. Leave it out."
-        )
-
-
-def _check_growth(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
-    """Raises InputError: training/growth.py is asked for where it cannot be."""
-    possible = (
-        recipe.task == "language-model"
-        and isinstance(shape, Shape)
-        and recipe.model.architecture != "speedrun"
-        and not recipe.model.init_from
-    )
-    if not possible:
-        raise InputError(
-            "training.grow_from is for a language model from random weights, a Transformer of any "
-            "architecture but speedrun. Leave it out."
-        )
-    first = recipe.training.grow_from
-    if first is not None and first >= shape.depth:
-        raise InputError(
-            f"training.grow_from = {first}, but the network has {shape.depth} blocks. Take fewer, "
-            "or leave it out."
-        )
-    if recipe.training.bigram_start:
-        raise InputError(
-            "training.bigram_start teaches the last block, which waits with training.grow_from. "
-            "Leave one of them out."
         )
 
 

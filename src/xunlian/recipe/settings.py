@@ -210,6 +210,13 @@ class Training(Table):
         "step: some 20 updates of embedding, head and one block. For very short trainings of a "
         "language model from random weights, with a large vocabulary.",
     )
+    copying_start: bool | None = Field(
+        None,
+        description="Begin with heads that look where the token that they stand on came before, "
+        "and copy what followed it there, which a network finds out late by itself. Default: for a "
+        "Transformer of queries and keys with norms (qwen3), from random weights, with a "
+        "vocabulary of 1,000 or more.",
+    )
     grow_from: int | None = Field(
         None,
         ge=1,

@@ -5,6 +5,7 @@ import torch
 from xunlian.interop.config import Config
 from xunlian.interop.huggingface import Model, build
 from xunlian.models import decoder, encoder_decoder, recurrent, recurrent_pairs, speedrun
+from xunlian.models.copying import set_up_copying
 from xunlian.models.decoder import DecoderConfig
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.pair_config import EncoderDecoderConfig
@@ -16,6 +17,7 @@ from xunlian.recipe.resolve import shape_of
 from xunlian.recipe.settings import Recipe
 from xunlian.recipe.size import decoder_fields
 from xunlian.runs.initial import Initial
+from xunlian.training.growth import places
 
 
 def first_model(recipe: Recipe, initial: Initial | None, vocab_size: int) -> Model:
@@ -43,6 +45,9 @@ def build_model(recipe: Recipe, vocab_size: int) -> Model:
         speedrun.initialize(model, generator)
     else:
         decoder.initialize(model, generator)
+        if recipe.training.copying_start:
+            first_blocks = recipe.training.grow_from or model.config.depth
+            set_up_copying(model, generator, places(first_blocks, model.config.depth)[1])
     return model
 
 

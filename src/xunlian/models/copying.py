@@ -1,0 +1,93 @@
+"""First weights of heads that copy: what followed a token before is likely to follow it again.
+
+A text repeats its names and words, but a network finds out late how to make use of it, because two
+blocks must agree on it: one head has to tell every position which token stands before it, and
+another one, further up, to look where the token that it stands on was the one before (induction
+heads, arXiv 2209.11895). Until then none of both gains anything. Here they start so, written by
+hand into matrices that are random otherwise (as arXiv 2305.09828 does with what attention layers
+look like after training), and learn on from there.
+
+Notable ideas:
+- To look at the token before takes queries and keys that do not depend on tokens. All embeddings
+  get a small direction in common, which the head reads alone; an output head that is tied to the
+  embedding does not mind, because it adds the same to all logits. Queries and keys along the
+  fastest rotary angles agree best where these are one position apart.
+- To look for a token takes queries and keys that do not depend on positions: the slowest angles.
+
+Shapes: V vocabulary, D model width, K width of a head, P half of it.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from xunlian.models.attention import CausalSelfAttention
+from xunlian.models.decoder import Decoder
+from xunlian.models.layers import rotary_frequencies
+
+COMMON = 0.25  # size of the common direction, in that of an embedding
+SHARPNESS = 2.0  # size of the written rows; norms of queries and keys take it out, steps do not
+FAST_ANGLES = 4  # pairs along which neighbours are found
+SLOW_TURN = 2.0  # radians by which a pair may turn over the whole context to count as slow
+COPIED = 2.0  # size of what is copied into the stream, in that of an embedding
+
+
+@torch.no_grad()
+def set_up_copying(model: Decoder, generator: torch.Generator, block: int = 1) -> None:
+    """Write such heads into block 0 and another one of a network from `initialize`.
+
+    Args:
+        model: with norms of queries and keys, which make the size of their weights indifferent.
+        generator: of the directions that are chosen at random.
+        block: above 0, which is to copy. Half of its heads do.
+    """
+    config = model.config
+    width, head_width = config.width, config.head_width
+    table_VD = model.embedding.weight
+    size = float(table_VD.std())
+    common_D = _orthonormal(width, 1, generator).squeeze(1)
+    table_VD += COMMON * size * math.sqrt(width) * common_D
+    turns_P = rotary_frequencies(head_width, config.rope_theta)
+    # What is read of a token, and where it is written: without the common direction.
+    read_KD, written_DK = (
+        _without(common_D, _orthonormal(width, head_width, generator)) for _ in range(2)
+    )
+    read_KD = read_KD.mT
+
+    first, copying = (model.blocks[number].attention for number in (0, block))
+    assert isinstance(first, CausalSelfAttention) and isinstance(copying, CausalSelfAttention)
+    fast_P = (torch.arange(len(turns_P)) < FAST_ANGLES) / math.sqrt(FAST_ANGLES)
+    back_K = torch.cat([fast_P * turns_P.cos(), -fast_P * turns_P.sin()])
+    here_K = torch.cat([fast_P, torch.zeros_like(fast_P)])
+    _head(first.query.weight, 0, head_width).copy_(SHARPNESS * torch.outer(back_K, common_D))
+    _head(first.key.weight, 0, head_width).copy_(SHARPNESS * torch.outer(here_K, common_D))
+    _head(first.value.weight, 0, head_width).copy_(read_KD)
+    # The norm before the block made tokens smaller beside the common direction.
+    first.output.weight[:, :head_width] = size * math.sqrt(1 + COMMON**2) * written_DK
+
+    slow_P = turns_P * config.context <= max(SLOW_TURN, float(turns_P[-1] * config.context))
+    slow_K1 = slow_P.repeat(2).unsqueeze(1)
+    queries_a_key = config.heads // config.kv_heads
+    for number in range((config.kv_heads + 1) // 2):
+        query = number * queries_a_key
+        copied_DK = _orthonormal(width, head_width, generator)
+        _head(copying.query.weight, query, head_width).copy_(SHARPNESS * slow_K1 * read_KD)
+        _head(copying.key.weight, number, head_width).copy_(SHARPNESS * slow_K1 * written_DK.mT)
+        _head(copying.value.weight, number, head_width).copy_(copied_DK.mT)
+        columns = slice(query * head_width, (query + 1) * head_width)
+        copying.output.weight[:, columns] = COPIED * size * copied_DK
+
+
+def _head(weight_ND: Tensor, number: int, head_width: int) -> Tensor:
+    """The rows of a head, (K, D)."""
+    return weight_ND[number * head_width : (number + 1) * head_width]
+
+
+def _orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """`columns` directions at random, at right angles to each other: (rows, columns)."""
+    return torch.linalg.qr(torch.randn(rows, columns, generator=generator))[0]
+
+
+def _without(direction_D: Tensor, columns_DK: Tensor) -> Tensor:
+    return columns_DK - torch.outer(direction_D, direction_D @ columns_DK)
