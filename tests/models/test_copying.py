@@ -69,7 +69,7 @@ def test_the_heads_look_where_they_should_before_any_training(tied, kv_heads, co
     for number, heads in enumerate(after_the_same):
         for head, look in enumerate(heads):
             copies = number == 2 and head in copying
-            assert look > 0.03 if copies else look < 0.012, (number, head)
+            assert look > 0.15 if copies else look < 0.015, (number, head)
 
 
 def test_what_was_said_before_is_expected_again():

@@ -26,11 +26,12 @@ from xunlian.models.attention import CausalSelfAttention
 from xunlian.models.decoder import Decoder
 from xunlian.models.layers import rotary_frequencies
 
-COMMON = 0.25  # size of the common direction, in that of an embedding
+COMMON = 0.5  # size of the common direction, in that of an embedding
 SHARPNESS = 2.0  # size of the written rows; norms of queries and keys take it out, steps do not
 FAST_ANGLES = 4  # pairs along which neighbours are found
 SLOW_TURN = 2.0  # radians by which a pair may turn over the whole context to count as slow
-COPIED = 2.0  # size of what is copied into the stream, in that of an embedding
+TOLD = 2.0  # size of the token before, as it is written into the stream, in that of an embedding
+COPIED = 2.0  # size of what is copied, likewise
 
 
 @torch.no_grad()
@@ -64,7 +65,8 @@ def set_up_copying(model: Decoder, generator: torch.Generator, block: int = 1) -
     _head(first.key.weight, 0, head_width).copy_(SHARPNESS * torch.outer(here_K, common_D))
     _head(first.value.weight, 0, head_width).copy_(read_KD)
     # The norm before the block made tokens smaller beside the common direction.
-    first.output.weight[:, :head_width] = size * math.sqrt(1 + COMMON**2) * written_DK
+    told = TOLD * size * math.sqrt(1 + COMMON**2)
+    first.output.weight[:, :head_width] = told * written_DK
 
     slow_P = turns_P * config.context <= max(SLOW_TURN, float(turns_P[-1] * config.context))
     slow_K1 = slow_P.repeat(2).unsqueeze(1)
