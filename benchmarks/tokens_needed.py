@@ -4,7 +4,7 @@
         [--share 0.333] [--rates 0.0015 0.003 0.006] [--seeds 1 2 3]
 
 AdamW gets all the tokens, one rate for everything (the best of --rates by its first seed), a
-warm-up, a cosine to a tenth, and first weights at random. The default recipe gets a share of the tokens, and must reach the
+warm-up and a cosine to a tenth. The default recipe gets a share of the tokens, and must reach the
 same validation loss. Both have the same network, corpus and batch size. Each training appends its
 row to results/tokens_needed.jsonl when it is finished; the same command goes on where it was
 stopped, within a training too (the runs are in --work).
@@ -58,7 +58,6 @@ def train(row: dict[str, Any], corpus: Path, work: Path) -> dict[str, Any]:
     ]
     if adamw:
         settings += ["training.optimizer=adamw", f"training.learning_rate={row['rate']}"]
-        settings += ["training.copying_start=false"]
     facts_file = run / "run.json"
     facts = json.loads(facts_file.read_text("utf-8")) if facts_file.exists() else {}
     if not facts.get("finished"):

@@ -98,16 +98,15 @@ def resolved(vocab_size=2000, model=None, **training) -> Recipe:
     )
 
 
-def test_it_is_on_where_it_can_be_and_the_vocabulary_is_not_small():
-    assert resolved().training.copying_start is True
+def test_it_is_on_where_few_blocks_learn_first_and_the_vocabulary_is_not_small():
     assert resolved(grow_from=2).training.copying_start is True
-    assert resolved(copying_start=False).training.copying_start is False
-    assert resolved(vocab_size=500).training.copying_start is False
-    assert resolved(vocab_size=500, copying_start=True).training.copying_start is True
-    for model in ({"architecture": "llama"}, {"depth": 1}, {"architecture": "speedrun"}):
-        assert resolved(model=model).training.copying_start is False
-    assert resolved(bigram_start=True).training.copying_start is False
+    assert resolved(grow_from=2, copying_start=False).training.copying_start is False
+    assert resolved(grow_from=2, vocab_size=500).training.copying_start is False
+    assert resolved(grow_from=2, model={"architecture": "llama"}).training.copying_start is False
     assert resolved(grow_from=1).training.copying_start is False
+    assert resolved().training.copying_start is False
+    assert resolved(copying_start=True).training.copying_start is True
+    assert resolved(vocab_size=500, copying_start=True).training.copying_start is True
 
 
 @pytest.mark.parametrize(
@@ -126,9 +125,9 @@ def test_where_it_cannot_be_it_is_refused(model, training):
 
 @pytest.mark.parametrize(("grow_from", "block"), [(None, 1), (2, 3), (3, 2)])
 def test_the_block_that_copies_is_one_that_learns_from_the_start(grow_from, block):
-    recipe = resolved(model={"depth": 6}, grow_from=grow_from)
+    recipe = resolved(model={"depth": 6}, grow_from=grow_from, copying_start=True)
     model = build_model(recipe, 2000)
     writing = [bool(one.attention.output.weight.any()) for one in model.blocks]
     assert [number for number, writes in enumerate(writing) if writes] == [0, block]
-    plain = build_model(resolved(model={"depth": 6}, copying_start=False), 2000)
+    plain = build_model(resolved(model={"depth": 6}), 2000)
     assert not any(one.attention.output.weight.any() for one in plain.blocks)
