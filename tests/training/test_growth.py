@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 from brief import RATES, train, training_lines, validation_lines
-from conftest import TINY
 from made_decoder import CONFIGS, PORTABLE
 from safetensors.torch import load_file
 from test_best_weights import mean_val_loss
-from test_parallel import losses, torchrun
+from test_parallel import train_alike
 from test_resume import assert_same_run
 
 import xunlian
@@ -116,6 +115,15 @@ def test_transformers_reads_a_network_that_still_grows(tiny_corpus, tmp_path):
     assert validation_lines(run)[-1]["val_loss"] == pytest.approx(mean_val_loss(run), abs=1e-4)
 
 
+def test_heads_that_copy_grow_along_and_transformers_reads_them(tiny_corpus, tmp_path):
+    settings = ["model.depth=4", "training.grow_from=2", "training.copying_start=true"]
+    run = train(tiny_corpus, tmp_path / "run", *settings, "training.budget=20 steps")
+    assert run.recipe.training.copying_start
+    first, *_, last = training_lines(run)
+    assert last["loss"] < first["loss"]
+    assert validation_lines(run)[-1]["val_loss"] == pytest.approx(mean_val_loss(run), abs=1e-4)
+
+
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_resumed_run_ends_bit_identically(tiny_corpus, tmp_path, kept):
     """Before and after it has grown, in step 13."""
@@ -129,15 +137,7 @@ def test_a_resumed_run_ends_bit_identically(tiny_corpus, tmp_path, kept):
 
 
 def test_two_processes_grow_like_one(tiny_corpus, tmp_path):
-    arguments = [f"corpus.path={tiny_corpus}", *TINY, *GROWING]
-    arguments += ["training.log_every=1", "training.micro_batch_tokens=128"]
-    xunlian.train("small", arguments, out=tmp_path / "one")
-    done = torchrun("train", "small", *arguments, "--out", tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    (one, val_one), (two, val_two) = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert len(one) == len(two) == 30
-    assert one == pytest.approx(two, abs=1e-4)
-    assert val_one == pytest.approx(val_two, abs=1e-4)
+    train_alike(tiny_corpus, tmp_path, 30, *GROWING)
 
 
 def test_what_a_step_costs_on_the_average():

@@ -42,24 +42,22 @@ def torchrun(*arguments):
     )
 
 
-def test_two_processes_train_like_one_and_one_goes_on_after_two(tiny_corpus, tmp_path):
-    arguments = [
-        f"corpus.path={tiny_corpus}",
-        *TINY,
-        "training.budget=24 steps",
-        "training.log_every=1",
-        "training.validate_every=12",
-        "training.checkpoint_every=20",
-        "training.micro_batch_tokens=128",
-    ]
-    xunlian.train("small", arguments, out=tmp_path / "one")
-    done = torchrun("train", "small", *arguments, "--out", tmp_path / "two")
+def train_alike(corpus, folder, steps, *settings):
+    """Train in FOLDER/one and, by two processes, in FOLDER/two; both have the same losses."""
+    arguments = [f"corpus.path={corpus}", *TINY, f"training.budget={steps} steps", *settings]
+    arguments += ["training.log_every=1", "training.micro_batch_tokens=128"]
+    xunlian.train("small", arguments, out=folder / "one")
+    done = torchrun("train", "small", *arguments, "--out", folder / "two")
     assert done.returncode == 0, done.stderr
-    (one, val_one), (two, val_two) = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert len(one) == len(two) == 24
+    (one, val_one), (two, val_two) = losses(folder / "one"), losses(folder / "two")
+    assert len(one) == len(two) == steps
     assert one == pytest.approx(two, abs=1e-4)
     assert val_one == pytest.approx(val_two, abs=1e-4)
 
+
+def test_two_processes_train_like_one_and_one_goes_on_after_two(tiny_corpus, tmp_path):
+    often = ["training.validate_every=12", "training.checkpoint_every=20"]
+    train_alike(tiny_corpus, tmp_path, 24, *often)
     for run in ("one", "two"):
         xunlian.train(tmp_path / run, ["training.budget=30 steps"], resume=True)
     (one, val_one), (two, val_two) = losses(tmp_path / "one"), losses(tmp_path / "two")

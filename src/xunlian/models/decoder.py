@@ -6,7 +6,8 @@ Notable ideas:
   2302.13971), Qwen2 (Llama with biases on queries, keys and values; arXiv 2407.10671), and GPT-2
   (LayerNorm, learned positions, GELU, biases). A few switches of one class tell them apart.
 - Output projections of every block start at zero, so that each block starts as the identity
-  (arXiv 2203.03466 section D.2), which is worth about a tenth of the training.
+  (arXiv 2203.03466 section D.2), which is worth about a tenth of the training; but for heads that
+  copy (copying.py).
 - `forward` stops before the output head: the loss (losses.py) takes the head in chunks.
 
 Shapes: B batch, L length, D model width, V vocabulary.
