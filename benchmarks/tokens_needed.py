@@ -1,13 +1,14 @@
 """Tokens until a loss: the default recipe beside the same network under a tuned AdamW.
 
     python benchmarks/tokens_needed.py CORPUS [CORPUS ...] [--size 10m] [--tokens 3000000]
-        [--share 0.333] [--rates 0.0015 0.003 0.006] [--seeds 1 2 3]
+        [--share 0.333] [--rates 0.0015 0.003 0.006] [--batch 4096] [--seeds 1 2 3]
 
 AdamW gets all the tokens, one rate for everything (the best of --rates by its first seed), a
-warm-up and a cosine to a tenth. The default recipe gets a share of the tokens, and must reach the
-same validation loss. Both have the same network, corpus and batch size. Each training appends its
-row to results/tokens_needed.jsonl when it is finished; the same command goes on where it was
-stopped, within a training too (the runs are in --work).
+warm-up, a cosine to a tenth, and steps of --batch tokens. The default recipe gets a share of the
+tokens, and must reach the same validation loss; how large its steps are is its own affair, for it
+goes by the budget. Both have the same network and corpus. Each training appends its row to
+results/tokens_needed.jsonl when it is finished; the same command goes on where it was stopped,
+within a training too (the runs are in --work).
 """
 
 import argparse
@@ -45,19 +46,21 @@ def train_with_cosine(arguments: list[str]) -> None:
 def train(row: dict[str, Any], corpus: Path, work: Path) -> dict[str, Any]:
     """Train one row, or go on with it; `row` with what came out."""
     adamw = row["side"] == "adamw"
-    name = "-".join(
-        str(row[key]) for key in ("side", "corpus", "size", "tokens", "rate", "seed", "batch")
-    )
+    name = "-".join(str(value) for value in row.values())
     run = work / name
     settings = [
         f"corpus.path={corpus}",
         f"model.size={row['size']}",
         f"training.budget={row['tokens']} tokens",
         f"training.seed={row['seed']}",
-        *([f"training.batch_tokens={row['batch']}"] if row["batch"] else []),
     ]
     if adamw:
-        settings += ["training.optimizer=adamw", f"training.learning_rate={row['rate']}"]
+        settings += [
+            "training.optimizer=adamw",
+            f"training.learning_rate={row['rate']}",
+            f"training.batch_tokens={row['batch']}",
+            "training.grow_from=0",
+        ]
     facts_file = run / "run.json"
     facts = json.loads(facts_file.read_text("utf-8")) if facts_file.exists() else {}
     if not facts.get("finished"):
@@ -100,16 +103,17 @@ def get(row: dict[str, Any], corpus: Path, work: Path) -> dict[str, Any]:
 
 def measure(corpus: Path, options: argparse.Namespace) -> None:
     """All rows of one corpus; prints what follows from them."""
-    common = {"corpus": corpus.name, "size": options.size, "batch": options.batch}
+    common = {"corpus": corpus.name, "size": options.size}
     ours_tokens = round(options.tokens * options.share)
     first, *others = options.seeds
 
     def adamw(rate: float, seed: int) -> float:
-        row = {"side": "adamw", **common, "tokens": options.tokens, "rate": rate, "seed": seed}
+        tuned = {"tokens": options.tokens, "batch": options.batch, "rate": rate}
+        row = {"side": "adamw", **common, **tuned, "seed": seed}
         return float(get(row, corpus, options.work)["val_loss"])
 
     def ours(seed: int) -> float:
-        row = {"side": "default", **common, "tokens": ours_tokens, "rate": None, "seed": seed}
+        row = {"side": "default", **common, "tokens": ours_tokens, "seed": seed}
         return float(get(row, corpus, options.work)["val_loss"])
 
     ours_losses = [ours(first)]
@@ -140,7 +144,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1 / 3, help="of the tokens, for ours")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.0015, 0.003, 0.006])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--batch", type=int, help="tokens of a step, for both sides")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens of a step, for AdamW")
     parser.add_argument("--work", type=Path, default=Path("runs/tokens-needed"))
     options = parser.parse_args()
     for corpus in options.corpora:

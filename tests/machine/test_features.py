@@ -53,3 +53,18 @@ def test_pages_of_files_in_a_control_group_count_as_free(monkeypatch):
     assert features.available_memory() == 900_000_000
     files[f"{group}/memory.max"] = "max\n"  # no limit
     assert features.available_memory() == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("AMD EPYC 9654 96-Core Processor", "AMD EPYC 9654 96-Core Processor"),
+        ("AMD EPYC", "AMD EPYC (family 25, model 17)"),
+        ("Intel(R) Xeon(R) @ 2.70GHz", "Intel(R) Xeon(R) @ 2.70GHz (family 25, model 17)"),
+    ],
+)
+def test_a_name_that_hides_the_generation_gets_family_and_model(monkeypatch, told, name):
+    cpuinfo = f"cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {told}\nflags\t\t: avx2 sse\n"
+    monkeypatch.setattr(features, "_read", lambda path: cpuinfo)
+    machine = read_machine()
+    assert machine.processor == name and machine.features == ("avx2",)

@@ -104,7 +104,8 @@ def test_it_is_on_where_few_blocks_learn_first_and_the_vocabulary_is_not_small()
     assert resolved(grow_from=2, vocab_size=500).training.copying_start is False
     assert resolved(grow_from=2, model={"architecture": "llama"}).training.copying_start is False
     assert resolved(grow_from=1).training.copying_start is False
-    assert resolved().training.copying_start is False
+    assert resolved(grow_from=0).training.copying_start is False
+    assert resolved().training.copying_start is False  # three blocks
     assert resolved(copying_start=True).training.copying_start is True
     assert resolved(vocab_size=500, copying_start=True).training.copying_start is True
 
@@ -123,11 +124,11 @@ def test_where_it_cannot_be_it_is_refused(model, training):
         resolved(model=model, copying_start=True, **training)
 
 
-@pytest.mark.parametrize(("grow_from", "block"), [(None, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize(("grow_from", "block"), [(0, 1), (2, 3), (3, 2)])
 def test_the_block_that_copies_is_one_that_learns_from_the_start(grow_from, block):
     recipe = resolved(model={"depth": 6}, grow_from=grow_from, copying_start=True)
     model = build_model(recipe, 2000)
     writing = [bool(one.attention.output.weight.any()) for one in model.blocks]
     assert [number for number, writes in enumerate(writing) if writes] == [0, block]
-    plain = build_model(resolved(model={"depth": 6}), 2000)
+    plain = build_model(resolved(model={"depth": 6}, grow_from=0), 2000)
     assert not any(one.attention.output.weight.any() for one in plain.blocks)

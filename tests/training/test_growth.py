@@ -155,14 +155,58 @@ def test_what_a_step_costs_on_the_average():
     timed = resolved(Model(depth=4), Training(grow_from=1, budget="100s", decay=0.6))
     # In 40 s of 100 there are more steps than a step of the whole network lets one expect.
     assert mean_share(timed, 1000, whole) == pytest.approx(100 / (40 / share + 60))
-    assert mean_share(resolved(Model(depth=4), Training(budget="100s")), 1000, whole) == 1
+    plain = resolved(Model(depth=4), Training(budget="100s", grow_from=0))
+    assert mean_share(plain, 1000, whole) == 1
 
 
-def resolved(model: Model, training: Training, **others) -> Recipe:
+def resolved(
+    model: Model, training: Training, *, vocab_size: int = 1000, on_gpu: bool = False, **others
+) -> Recipe:
     recipe = Recipe(model=model, training=training, **others)
     return resolve(
-        recipe, vocab_size=1000, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=False, processes=1
+        recipe, vocab_size=vocab_size, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=on_gpu
     )
+
+
+def test_a_short_training_of_a_deep_enough_network_grows_by_itself():
+    deep, short = Model(depth=4), Training(budget="1M tokens")
+    training = resolved(deep, short).training
+    assert (training.grow_from, training.copying_start) == (2, True)
+    timed = resolved(Model(depth=4, width=256), Training(budget="60s")).training
+    assert timed.grow_from == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "others"),
+    [
+        ({"depth": 3}, {}, {}),
+        ({"architecture": "llama"}, {}, {}),
+        ({"family": "lstm", "depth": 4}, {}, {}),
+        ({}, {"grow_from": 0}, {}),
+        ({}, {"copying_start": False}, {}),
+        ({}, {"bigram_start": True}, {}),
+        ({}, {"optimizer": "adamw"}, {}),
+        ({}, {"decay": 0.1}, {}),
+        ({}, {"budget": "6M tokens"}, {}),
+        ({}, {"budget": "10h"}, {}),
+        ({}, {}, {"vocab_size": 999}),
+        ({}, {}, {"on_gpu": True}),
+        ({}, {}, {"task": "translation"}),
+        ({}, {}, {"distill": {"teacher": "runs/teacher"}}),
+    ],
+)
+def test_else_all_blocks_learn_from_the_start(model, training, others):
+    training = Training(**{"budget": "1M tokens", **training})
+    chosen = resolved(Model(**{"depth": 4, **model}), training, **others).training
+    assert (chosen.grow_from, chosen.copying_start) == (0, False)
+
+
+def test_early_stopping_waits_until_all_blocks_learn(tiny_corpus, tmp_path, capsys):
+    stops = ["training.early_stopping=1", "training.validate_every=1"]
+    still = [f"training.{rate}learning_rate=1e-30" for rate in ("", "embedding_", "head_", "norm_")]
+    run = train(tiny_corpus, tmp_path / "run", *GROWING, *stops, *still)
+    assert "Stopped early" in capsys.readouterr().err
+    assert [row["step"] for row in validation_lines(run)][-1] == 13  # all learn from step 13 on
 
 
 @pytest.mark.parametrize(

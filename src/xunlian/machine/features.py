@@ -43,13 +43,13 @@ def read_machine() -> Machine:
 
     cpuinfo = _read("/proc/cpuinfo")
     flags: set[str] = set()
-    name = platform.processor() or platform.machine()
+    facts: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip().lower() in ("flags", "features"):
             flags.update(value.split())
-        elif key.strip() == "model name":
-            name = value.strip()
+        else:
+            facts[key.strip()] = value.strip()
     accelerators = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         accelerators.append("Apple MPS")
@@ -58,7 +58,7 @@ def read_machine() -> Machine:
     )
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     return Machine(
-        name,
+        _processor_name(facts),
         available_cores(),
         available_memory(),
         tuple(f for f in FEATURES if f in flags),
@@ -66,6 +66,16 @@ def read_machine() -> Machine:
         compiler if compiler and shutil.which(compiler) else None,
         headers,
     )
+
+
+def _processor_name(facts: dict[str, str]) -> str:
+    """As /proc/cpuinfo has it. A rented machine often says "AMD EPYC" of any generation, and one is
+    twice as fast as the one before it: then its family and model are told, too."""
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    named = any(map(str.isdigit, name.partition("@")[0]))  # behind it may stand the clock
+    if not named and {"cpu family", "model"} <= facts.keys():
+        name += f" (family {facts['cpu family']}, model {facts['model']})"
+    return name
 
 
 def available_cores() -> int:

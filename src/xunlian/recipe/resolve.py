@@ -18,7 +18,7 @@ from xunlian.recipe.size import (
     derive_any_shape,
     training_flops_per_token,
 )
-from xunlian.recipe.starts import check_starts, copying_pays
+from xunlian.recipe.starts import check_starts, copying_pays, first_blocks
 
 TOKENS_PER_PARAMETER = 20  # arXiv 2203.15556
 MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2305.16264
@@ -120,8 +120,14 @@ def resolve(
             embedding_rate=_embedding_rate(model, shape, training.bigram_start),
         ),
     }
+    if training.grow_from is None:
+        # How a step is recorded anew on a GPU when the others join has not been tried there.
+        grows = not on_gpu
+        tokens = total[budget.unit]
+        values["grow_from"] = first_blocks(starting, shape, vocab_size, tokens) if grows else 0
     if training.copying_start is None:
-        values["copying_start"] = copying_pays(starting, shape, vocab_size)
+        growing = bool(values.get("grow_from", training.grow_from))
+        values["copying_start"] = growing and copying_pays(starting, shape, vocab_size)
     if training.muon_block is None:
         values["muon_block"] = _muon_block(batch_tokens, shape.width)
     if recurrent and pairs and training.compile == "auto":

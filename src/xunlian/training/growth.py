@@ -66,7 +66,7 @@ def step_share(recipe: Recipe, vocab_size: int, flops: float) -> float:
 def mean_share(recipe: Recipe, vocab_size: int, flops: float) -> float:
     """What a token costs on the average of the whole training; 1 where nothing grows."""
     training = recipe.training
-    if training.grow_from is None:
+    if not training.grow_from:
         return 1.0
     assert training.budget
     share, first = step_share(recipe, vocab_size, flops), 1 - training.decay

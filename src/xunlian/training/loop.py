@@ -137,7 +137,7 @@ class Loop:
     @property
     def growing(self) -> bool:
         """Whether some blocks still wait."""
-        return self.settings.grow_from is not None and not self.progress.grown
+        return bool(self.settings.grow_from) and not self.progress.grown
 
     def _load(self, step: int) -> Loaded:
         """This process's rows of the step after `step`, on their way to the device."""
@@ -278,7 +278,7 @@ class Loop:
             state.best_val_loss, state.best_step = loss, state.step
             state.validations_without_gain = 0
             self._write_model()
-        else:
+        elif not self.growing:  # a few blocks may come to their end; then the others join
             state.validations_without_gain += 1
         patience = self.settings.early_stopping
         if patience and state.validations_without_gain >= patience:

@@ -203,7 +203,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         group,
         grad_clip=training.grad_clip,
         micro_rows=decisions.micro_rows(recipe, group),
-        grows=training.grow_from is not None,
+        grows=bool(training.grow_from),
     )
 
 
