@@ -61,6 +61,7 @@ def make_recipe(options: argparse.Namespace, variant: str, seed: int, corpus: Co
                 batch_tokens=options.batch_tokens,
                 precision=options.precision,
                 attention="matmul",
+                grow_from=0,  # speedrun has nothing of the kind
                 seed=seed,
             ),
         ),
