@@ -1,7 +1,7 @@
 """Tokens until a loss: the default recipe beside the same network under a tuned AdamW.
 
     python benchmarks/tokens_needed.py CORPUS [CORPUS ...] [--size 10m] [--tokens 3000000]
-        [--share 0.333] [--rates 0.0015 0.003 0.006] [--batch 4096] [--seeds 1 2 3]
+        [--share 0.333] [--rates 0.00075 0.0015 0.003] [--batch 4096] [--seeds 1 2 3]
 
 AdamW gets all the tokens, one rate for everything (the best of --rates by its first seed), a
 warm-up, a cosine to a tenth, and steps of --batch tokens. The default recipe gets a share of the
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--size", default="10m")
     parser.add_argument("--tokens", type=int, default=3_000_000)
     parser.add_argument("--share", type=float, default=1 / 3, help="of the tokens, for ours")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.0015, 0.003, 0.006])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.00075, 0.0015, 0.003])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--batch", type=int, default=4096, help="tokens of a step, for AdamW")
     parser.add_argument("--work", type=Path, default=Path("runs/tokens-needed"))

@@ -18,7 +18,7 @@ from xunlian.recipe.size import (
     derive_any_shape,
     training_flops_per_token,
 )
-from xunlian.recipe.starts import check_starts, copying_pays, first_blocks
+from xunlian.recipe.starts import check_starts, choose_starts
 
 TOKENS_PER_PARAMETER = 20  # arXiv 2203.15556
 MOST_EPOCHS = 8  # repeating four times costs nothing, more brings less: arXiv 2305.16264
@@ -119,15 +119,8 @@ def resolve(
             method=recipe.preference.method if recipe.preference else None,
             embedding_rate=_embedding_rate(model, shape, training.bigram_start),
         ),
+        **choose_starts(starting, shape, vocab_size, tokens=total[budget.unit], on_gpu=on_gpu),
     }
-    if training.grow_from is None:
-        # How a step is recorded anew on a GPU when the others join has not been tried there.
-        grows = not on_gpu
-        tokens = total[budget.unit]
-        values["grow_from"] = first_blocks(starting, shape, vocab_size, tokens) if grows else 0
-    if training.copying_start is None:
-        growing = bool(values.get("grow_from", training.grow_from))
-        values["copying_start"] = growing and copying_pays(starting, shape, vocab_size)
     if training.muon_block is None:
         values["muon_block"] = _muon_block(batch_tokens, shape.width)
     if recurrent and pairs and training.compile == "auto":

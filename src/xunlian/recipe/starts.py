@@ -34,38 +34,42 @@ def check_starts(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
         )
 
 
-def first_blocks(
-    recipe: Recipe, shape: Shape | RecurrentShape, vocab_size: int, tokens: float
-) -> int:
-    """How many blocks learn first where the recipe does not say; 0: all of them.
+def choose_starts(
+    recipe: Recipe,
+    shape: Shape | RecurrentShape,
+    vocab_size: int,
+    *,
+    tokens: float,
+    on_gpu: bool,
+) -> dict[str, int | bool]:
+    """`grow_from` and `copying_start`: what the recipe says, else what pays (docs/speed.md).
 
-    With heads that copy it saves a part of the time, and a quarter of a nat (docs/speed.md).
+    Together they save a part of the time, and a quarter of a nat. Heads that copy are for networks
+    that grow: where all six blocks of one learned from the start, the others disturbed them.
 
     Args:
         tokens: of the whole training.
     """
     training = recipe.training
-    pays = (
-        recipe.task == "language-model"
+    copying_pays = vocab_size >= LEAST_COPIED and _can_copy(recipe, shape)
+    growing_pays = (
+        copying_pays
+        and training.copying_start is not False
+        and recipe.task == "language-model"
         and isinstance(shape, Shape)
         and shape.depth >= LEAST_DEPTH
         and tokens <= LONGEST_GROWN
         and training.decay >= LEAST_DECAY  # the others join when the rate begins to fall
         and training.optimizer != "adamw"
-        and training.copying_start is not False
         and not recipe.distill
-        and copying_pays(recipe, shape, vocab_size)
+        and not on_gpu  # where a step is recorded anew when the others join: not tried yet
     )
-    return FIRST_BLOCKS if pays else 0
-
-
-def copying_pays(recipe: Recipe, shape: Shape | RecurrentShape, vocab_size: int) -> bool:
-    """Whether heads that copy are worth it where few blocks learn first.
-
-    Where all do, a network of 14M parameters lost by them in the end, although small ones gain:
-    what other blocks write from the start on disturbs them (docs/speed.md).
-    """
-    return vocab_size >= LEAST_COPIED and _can_copy(recipe, shape)
+    grow_from, copying = training.grow_from, training.copying_start
+    if grow_from is None:
+        grow_from = FIRST_BLOCKS if growing_pays else 0
+    if copying is None:
+        copying = copying_pays and grow_from > 0
+    return {"grow_from": grow_from, "copying_start": copying}
 
 
 def _check_bigrams(recipe: Recipe, shape: Shape | RecurrentShape) -> None:
