@@ -160,11 +160,21 @@ def test_what_a_step_costs_on_the_average():
 
 
 def resolved(
-    model: Model, training: Training, *, vocab_size: int = 1000, on_gpu: bool = False, **others
+    model: Model,
+    training: Training,
+    *,
+    vocab_size: int = 1000,
+    corpus_tokens: int = 10**8,
+    on_gpu: bool = False,
+    **others,
 ) -> Recipe:
     recipe = Recipe(model=model, training=training, **others)
     return resolve(
-        recipe, vocab_size=vocab_size, corpus_tokens=10**6, matmul_rate=1e11, on_gpu=on_gpu
+        recipe,
+        vocab_size=vocab_size,
+        corpus_tokens=corpus_tokens,
+        matmul_rate=1e11,
+        on_gpu=on_gpu,
     )
 
 
@@ -190,6 +200,7 @@ def test_a_short_training_of_a_deep_enough_network_grows_by_itself():
         ({}, {"budget": "6M tokens"}, {}),
         ({}, {"budget": "10h"}, {}),
         ({}, {}, {"vocab_size": 999}),
+        ({}, {}, {"corpus_tokens": 900_000}),  # which are read again
         ({}, {}, {"on_gpu": True}),
         ({}, {}, {"task": "translation"}),
         ({}, {}, {"distill": {"teacher": "runs/teacher"}}),

@@ -119,7 +119,14 @@ def resolve(
             method=recipe.preference.method if recipe.preference else None,
             embedding_rate=_embedding_rate(model, shape, training.bigram_start),
         ),
-        **choose_starts(starting, shape, vocab_size, tokens=total[budget.unit], on_gpu=on_gpu),
+        **choose_starts(
+            starting,
+            shape,
+            vocab_size,
+            tokens=total[budget.unit],
+            corpus_tokens=corpus_tokens,
+            on_gpu=on_gpu,
+        ),
     }
     if training.muon_block is None:
         values["muon_block"] = _muon_block(batch_tokens, shape.width)

@@ -40,6 +40,7 @@ def choose_starts(
     vocab_size: int,
     *,
     tokens: float,
+    corpus_tokens: int,
     on_gpu: bool,
 ) -> dict[str, int | bool]:
     """`grow_from` and `copying_start`: what the recipe says, else what pays (docs/speed.md).
@@ -48,7 +49,8 @@ def choose_starts(
     that grow: where all six blocks of one learned from the start, the others disturbed them.
 
     Args:
-        tokens: of the whole training.
+        tokens: of the whole training, of a budget in seconds by a low estimate.
+        corpus_tokens: of the training split.
     """
     training = recipe.training
     copying_pays = vocab_size >= LEAST_COPIED and _can_copy(recipe, shape)
@@ -59,6 +61,7 @@ def choose_starts(
         and isinstance(shape, Shape)
         and shape.depth >= LEAST_DEPTH
         and tokens <= LONGEST_GROWN
+        and tokens <= corpus_tokens  # heads lose where text is read again and again
         and training.decay >= LEAST_DECAY  # the others join when the rate begins to fall
         and training.optimizer != "adamw"
         and not recipe.distill
