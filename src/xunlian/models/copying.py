@@ -58,27 +58,63 @@ def set_up_copying(model: Decoder, generator: torch.Generator, block: int = 1) -
 
     first, copying = (model.blocks[number].attention for number in (0, block))
     assert isinstance(first, CausalSelfAttention) and isinstance(copying, CausalSelfAttention)
+    # The norm before the block made tokens smaller beside the common direction.
+    told = TOLD * size * math.sqrt(1 + COMMON**2)
+    _look_back(first, common_D, read_KD, told * written_DK, turns_P)
+
+    slow_P = turns_P * config.context <= max(SLOW_TURN, float(turns_P[-1] * config.context))
+    queries_a_key = config.heads // config.kv_heads
+    for number in range((config.kv_heads + 1) // 2):
+        copied_DK = _orthonormal(width, head_width, generator)
+        heads = number * queries_a_key, number
+        _find(copying, heads, read_KD, written_DK, slow_P)
+        _head(copying.value.weight, number, head_width).copy_(copied_DK.mT)
+        _head(copying.output.weight.mT, heads[0], head_width).copy_(COPIED * size * copied_DK.mT)
+
+
+def _look_back(
+    attention: CausalSelfAttention,
+    common_D: Tensor,
+    read_KD: Tensor,
+    written_DK: Tensor,
+    turns_P: Tensor,
+) -> None:
+    """Make the first head tell every position which token stands before it.
+
+    Args:
+        common_D: the direction that all positions share: queries and keys read nothing else.
+        read_KD: what is read of the token before.
+        written_DK: where and how large it is written.
+        turns_P: radians by which a pair turns from one position to the next.
+    """
+    head_width = read_KD.shape[0]
     fast_P = (torch.arange(len(turns_P)) < FAST_ANGLES) / math.sqrt(FAST_ANGLES)
     back_K = torch.cat([fast_P * turns_P.cos(), -fast_P * turns_P.sin()])
     here_K = torch.cat([fast_P, torch.zeros_like(fast_P)])
-    _head(first.query.weight, 0, head_width).copy_(SHARPNESS * torch.outer(back_K, common_D))
-    _head(first.key.weight, 0, head_width).copy_(SHARPNESS * torch.outer(here_K, common_D))
-    _head(first.value.weight, 0, head_width).copy_(read_KD)
-    # The norm before the block made tokens smaller beside the common direction.
-    told = TOLD * size * math.sqrt(1 + COMMON**2)
-    first.output.weight[:, :head_width] = told * written_DK
+    _head(attention.query.weight, 0, head_width).copy_(SHARPNESS * torch.outer(back_K, common_D))
+    _head(attention.key.weight, 0, head_width).copy_(SHARPNESS * torch.outer(here_K, common_D))
+    _head(attention.value.weight, 0, head_width).copy_(read_KD)
+    _head(attention.output.weight.mT, 0, head_width).copy_(written_DK.mT)
 
-    slow_P = turns_P * config.context <= max(SLOW_TURN, float(turns_P[-1] * config.context))
-    slow_K1 = slow_P.repeat(2).unsqueeze(1)
-    queries_a_key = config.heads // config.kv_heads
-    for number in range((config.kv_heads + 1) // 2):
-        query = number * queries_a_key
-        copied_DK = _orthonormal(width, head_width, generator)
-        _head(copying.query.weight, query, head_width).copy_(SHARPNESS * slow_K1 * read_KD)
-        _head(copying.key.weight, number, head_width).copy_(SHARPNESS * slow_K1 * written_DK.mT)
-        _head(copying.value.weight, number, head_width).copy_(copied_DK.mT)
-        columns = slice(query * head_width, (query + 1) * head_width)
-        copying.output.weight[:, columns] = COPIED * size * copied_DK
+
+def _find(
+    attention: CausalSelfAttention,
+    heads: tuple[int, int],
+    read_KD: Tensor,
+    written_DK: Tensor,
+    slow_P: Tensor,
+) -> None:
+    """Make a head look where the token that it stands on was told to be the one before.
+
+    Args:
+        heads: the numbers of the query's head and of the key's.
+        read_KD, written_DK: what `_look_back` read of a token, and where it was written.
+        slow_P: of which pairs, 1 where position hardly turns them.
+    """
+    query, key = heads
+    slow_K1, head_width = slow_P.repeat(2).unsqueeze(1), read_KD.shape[0]
+    _head(attention.query.weight, query, head_width).copy_(SHARPNESS * slow_K1 * read_KD)
+    _head(attention.key.weight, key, head_width).copy_(SHARPNESS * slow_K1 * written_DK.mT)
 
 
 def _head(weight_ND: Tensor, number: int, head_width: int) -> Tensor:
