@@ -51,3 +51,21 @@ def test_a_wall_clock_budget_counts_earlier_processes_and_leaves_room_for_a_step
     assert clock.total_steps is None
     assert clock.progress(0, 0.0) == pytest.approx(0.5)
     assert clock.progress(0, 50.0) == pytest.approx(1.0)
+
+
+def test_the_schedule_begins_with_the_first_step_not_with_the_process(monkeypatch):
+    now = SimpleNamespace(time=lambda: 1040.0)
+    monkeypatch.setattr(schedule, "time", now)
+    clock = Clock(parse_budget("100s"), 1000, 5000, started=1000.0)
+    clock.learning_since = clock.seconds()  # imports and compiling took 40 of the 100
+    assert clock.progress(0, 10.0) == 0
+    now.time = lambda: 1065.0
+    assert clock.progress(1, 10.0) == pytest.approx(0.5)
+    now.time = lambda: 1090.0
+    assert clock.progress(2, 10.0) == pytest.approx(1.0)
+
+
+def test_there_is_no_step_where_compiling_took_the_whole_budget(monkeypatch):
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(time=lambda: 1095.0))
+    clock = Clock(parse_budget("100s"), 1000, 5000, started=1000.0, learning_since=95.0)
+    assert clock.progress(0, 10.0) >= 1

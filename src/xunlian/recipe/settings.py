@@ -193,13 +193,14 @@ class Training(Table):
     )
     betas: tuple[float, float] = Field((0.9, 0.95), description="Betas of AdamW.")
     warmup: float = Field(
-        0.02, ge=0, lt=1, description="Fraction of the budget in which the rate rises."
+        0.02, ge=0, lt=1, description="Fraction of the training in which the rate rises."
     )
     decay: float = Field(
         0.6,
         ge=0,
         le=1,
-        description="Fraction of the budget, at its end, in which the rate falls linearly.",
+        description="Fraction of the training, at its end, in which the rate falls linearly. Of a "
+        "budget of time, what passes before the first step is left out of it.",
     )
     final_rate: float = Field(
         0.0, ge=0, le=1, description="What is left of the rate at the very end, as a fraction."
