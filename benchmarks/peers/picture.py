@@ -21,7 +21,7 @@ COLORS = {
     "before": "#b08bb8",
 }
 INK, FAINT, GRID = "#1f2428", "#6b7176", "#e8e5de"
-PANEL = (7.0, 4.6)  # inches
+PANEL = (7.0, 4.9)  # inches
 
 
 def draw(
@@ -77,9 +77,11 @@ def _panel(
     # The first fall from ln(vocabulary) would flatten the rest.
     highest = max(max(ends), min(max(loss) for _, loss in lines.values()))
     room = highest - lowest or 1.0
-    axes.set_ylim(lowest - 0.08 * room, highest + 0.25 * room)
+    top = highest + 0.25 * room
+    axes.set_ylim(lowest - 0.08 * room, top)
     axes.set_xscale("log")
-    first = min(seconds[0] for seconds, _ in lines.values())
+    points_of = [point for line in lines.values() for point in zip(*line, strict=True)]
+    first = min(seconds for seconds, loss in points_of if loss <= top)
     last = max(seconds[-1] for seconds, _ in lines.values())
     axes.set_xlim(first / 1.15, last * 1.15)
     nice = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400, 28800)
@@ -103,12 +105,12 @@ def _panel(
             label=names[side],
         )
     axes.legend(
-        loc="lower left",
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.14),  # below: in the panel it would hide a line sooner or later
+        ncols=2,
         fontsize=9,
         labelcolor="linecolor",
-        facecolor="#ffffff",
-        edgecolor="none",
-        framealpha=0.9,
+        frameon=False,
     )
     _mark_ratios(axes, rows, goals)
 
