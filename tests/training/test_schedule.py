@@ -57,7 +57,7 @@ def test_the_schedule_begins_with_the_first_step_not_with_the_process(monkeypatc
     now = SimpleNamespace(time=lambda: 1040.0)
     monkeypatch.setattr(schedule, "time", now)
     clock = Clock(parse_budget("100s"), 1000, 5000, started=1000.0)
-    clock.learning_since = clock.seconds()  # imports and compiling took 40 of the 100
+    clock.setup_seconds = clock.seconds()  # imports and compiling took 40 of the 100
     assert clock.progress(0, 10.0) == 0
     now.time = lambda: 1065.0
     assert clock.progress(1, 10.0) == pytest.approx(0.5)
@@ -67,5 +67,5 @@ def test_the_schedule_begins_with_the_first_step_not_with_the_process(monkeypatc
 
 def test_there_is_no_step_where_compiling_took_the_whole_budget(monkeypatch):
     monkeypatch.setattr(schedule, "time", SimpleNamespace(time=lambda: 1095.0))
-    clock = Clock(parse_budget("100s"), 1000, 5000, started=1000.0, learning_since=95.0)
+    clock = Clock(parse_budget("100s"), 1000, 5000, started=1000.0, setup_seconds=95.0)
     assert clock.progress(0, 10.0) >= 1

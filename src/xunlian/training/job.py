@@ -175,7 +175,7 @@ def _go_on(
     stepper.load_carried(optimizer_state)  # now that no trial run changes it any more
     restore_random_state(state["random"], group.device)
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started, state["seconds"])
-    clock.learning_since = state.get("learning_since", 0.0)  # runs of older versions lack it
+    clock.setup_seconds = state.get("setup_seconds", 0.0)  # runs of older versions lack it
     if group.leads:
         _cut_metrics(run, progress.step)
         write_recipe(run)

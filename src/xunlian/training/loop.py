@@ -95,8 +95,7 @@ class Loop:
         state, cadence = self.progress, self.cadence
         first_step, late = state.step, int(self.stepper.queues)
         batch = self._load(state.step)
-        if not state.step:
-            self.clock.learning_since = self.clock.seconds()
+        self.clock.setup_seconds += self.clock.seconds() - self.clock.seconds_before
         shown = Display() if self.group.leads else nullcontext()
         with interruptible() as interrupted, shown as display:
             while not state.finished:
@@ -318,7 +317,7 @@ class Loop:
                 state={
                     "progress": asdict(self.progress),
                     "seconds": self.clock.seconds(),
-                    "learning_since": self.clock.learning_since,
+                    "setup_seconds": self.clock.setup_seconds,
                     "random": random_state(self.group.device),
                     "processes": self.group.size,
                 },

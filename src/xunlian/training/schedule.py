@@ -3,7 +3,7 @@
 Notable idea: the rate is a function of *progress* (0 to 1), not of the step, so the same schedule
 serves budgets in steps, tokens, epochs and wall-clock time: warm-up, constant, then a linear fall
 (arXiv 2405.18392). A budget in seconds pays for imports and compiling, but progress begins with the
-first step: of a minute's training they may be half, and the rate would fall from the start.
+first step: of a minute they may be nearly half, and the rate would fall from the start.
 """
 
 import time
@@ -39,7 +39,7 @@ class Clock:
         batch_tokens, epoch_tokens: turn tokens and epochs into steps.
         started: when this process started, on the clock of time.time().
         seconds_before: spent by earlier processes on the same run.
-        learning_since: seconds spent on the run when its first step began.
+        setup_seconds: of these and this one, what passed before their first steps.
     """
 
     budget: Budget
@@ -47,7 +47,7 @@ class Clock:
     epoch_tokens: int
     started: float
     seconds_before: float = 0.0
-    learning_since: float = 0.0
+    setup_seconds: float = 0.0
 
     @property
     def total_steps(self) -> int | None:
@@ -64,5 +64,5 @@ class Clock:
         """
         if self.total_steps is not None:
             return step / self.total_steps
-        room = self.budget.amount - step_seconds - self.learning_since
-        return (self.seconds() - self.learning_since) / room if room > 0 else 1.0
+        room = self.budget.amount - step_seconds - self.setup_seconds
+        return (self.seconds() - self.setup_seconds) / room if room > 0 else 1.0
