@@ -88,8 +88,21 @@ def test_a_card_is_planned_for_in_bf16_and_that_is_said(tmp_path, monkeypatch, c
 def test_what_does_not_fit_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (plan,) = xunlian.plan(xunlian.Recipe(), [*LARGE, "model.width=4096"], gpu=["rtx3090"])
-    assert not plan["fits"]
-    assert any("does not fit on rtx3090" in line for line in plan["advice"])
+    assert not plan["fits"] and plan["micro_batch_tokens"] == 1024
+    (said,) = (line for line in plan["advice"] if "does not fit on rtx3090" in line)
+    assert said.endswith("Take a smaller model.size or model.context.")
+
+
+def test_micro_batches_of_a_card_fit_unless_a_size_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    large, small = xunlian.plan(xunlian.Recipe(), LARGE, gpu=["h200", "rtx3090"])
+    assert large["micro_batch_tokens"] == 65_536 and large["fits"]
+    assert 1024 <= small["micro_batch_tokens"] < 65_536 and small["fits"]
+    assert sum(small["memory"].values()) <= 24e9
+    twice = f"training.micro_batch_tokens={2 * small['micro_batch_tokens']}"
+    (asked,) = xunlian.plan(xunlian.Recipe(), [*LARGE, twice], gpu=["rtx3090"])
+    assert not asked["fits"]
+    assert any("Take a smaller training.micro_batch_tokens." in line for line in asked["advice"])
 
 
 def test_advice_compares_the_budget_with_the_corpus_and_the_size():

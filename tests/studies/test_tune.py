@@ -14,7 +14,7 @@ from xunlian.machine.profile import profile_key, profile_path
 from xunlian.recipe.resolve import resolve
 from xunlian.studies import tune
 from xunlian.studies.tune import search
-from xunlian.training import decisions
+from xunlian.training import decisions, fitting
 
 START = {"attention": "matmul", "micro_batch_tokens": 4096, "threads": 2}
 CHOICES = {
@@ -91,6 +91,28 @@ def test_training_uses_what_was_found_where_the_recipe_leaves_it_open(
     other = [*settings, "model.width=96"]
     run = xunlian.train(xunlian.Recipe(), other, out=tmp_path / "other")
     assert not any("Tuned" in note for note in run.facts()["notes"])
+
+
+def test_only_micro_batches_that_fit_are_tried(tiny_corpus, monkeypatch):
+    tried = set()
+
+    def measured(recipe, initial, corpus, group, settings):
+        tried.add(settings["micro_batch_tokens"])
+        return 1.0
+
+    monkeypatch.setattr(tune, "_measure", measured)
+    asked = [f"corpus.path={tiny_corpus}", *TINY, "training.attention=sdpa"]
+    xunlian.tune(xunlian.Recipe(), asked)
+    assert tried == {512, 256, 128, 64, 32}
+    tried.clear()
+
+    def memory_of(recipe, vocab_size, rows, group, *, compiled):
+        return {"activations": fitting.micro_rows(recipe, group) * recipe.model.context}
+
+    monkeypatch.setattr(fitting, "memory_of", memory_of)
+    monkeypatch.setattr(fitting, "free_memory", lambda device: 128)
+    found = xunlian.tune(xunlian.Recipe(), asked)
+    assert found["defaults"]["micro_batch_tokens"] == 128 and tried == {128, 64, 32}
 
 
 def test_real_trials_leave_a_profile(tiny_corpus, capsys, monkeypatch):

@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _text(plan: dict[str, Any]) -> str:
     from xunlian.studies.plan import count_text
-    from xunlian.training.decisions import bytes_text
+    from xunlian.training.fitting import bytes_text
 
     corpus, memory = plan["corpus_tokens"], plan["memory"]
     parts = sorted(memory.items(), key=lambda part: -part[1])

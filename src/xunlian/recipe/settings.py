@@ -155,7 +155,8 @@ class Training(Table):
         None,
         ge=8,
         description="Tokens in one forward and backward pass of one process; gradients "
-        "are accumulated up to batch_tokens. Default: up to 4,096 on a CPU, 65,536 on a GPU.",
+        "are accumulated up to batch_tokens. Default: up to 4,096 on a CPU, 65,536 on a GPU, fewer "
+        "where those do not fit in memory.",
     )
     optimizer: Literal["muon", "adamw"] | None = Field(
         None,

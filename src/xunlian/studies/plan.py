@@ -15,17 +15,17 @@ from typing import Any
 from xunlian.console import warn
 from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.evaluation.preferences import needs_reference
-from xunlian.machine.accelerators import parse_accelerator
+from xunlian.machine.accelerators import Accelerator, parse_accelerator
 from xunlian.machine.memory import MicroBatch, mask_bytes, predict_training_memory
 from xunlian.models.losses import gpu_chunk_logits
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
-from xunlian.recipe.settings import CHAT_TASKS, Recipe
+from xunlian.recipe.settings import CHAT_TASKS, Recipe, Training
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import compile_again, import_compiler, try_out
-from xunlian.training.decisions import bytes_text
+from xunlian.training.fitting import bytes_text
 from xunlian.training.growth import mean_share
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group
@@ -108,6 +108,7 @@ def plan_for_card(
     if recipe.training.precision == "fp32":
         warn("Cards are planned for in bf16; in fp32 a training takes several times as long.")
     name, accelerator, count = parse_accelerator(card)
+    asked = recipe.training
     recipe = resolve(
         shape_from_folder(recipe),
         vocab_size=vocab_size,
@@ -117,8 +118,7 @@ def plan_for_card(
         processes=count,
     )
     model, training = recipe.model, recipe.training
-    assert training.batch_tokens and training.micro_batch_tokens and training.budget
-    assert training.optimizer
+    assert training.batch_tokens and training.budget
     shape = shape_of(model)
     frozen = recipe.adapter is not None
     flops = training_flops_per_token(model, shape, vocab_size, frozen=frozen)
@@ -133,31 +133,7 @@ def plan_for_card(
     steps = budget.steps(training.batch_tokens, corpus_tokens or UNLIMITED_TOKENS)
     if steps is None:
         steps = max(1, math.floor(budget.amount / step_seconds))
-    micro_tokens = min(training.micro_batch_tokens, training.batch_tokens // count)
-    rows = lines * max(1, micro_tokens // model.context)
-    batch = MicroBatch(rows, model.context, model.context)
-    memory = predict_training_memory(
-        model,
-        shape,
-        vocab_size,
-        batch=batch,
-        precision="bf16",
-        optimizer=training.optimizer,
-        attention="sdpa",
-        compiled=True,
-        chunk_logits=gpu_chunk_logits(accelerator.memory),
-        adapter=recipe.adapter,
-    ) | teacher_memory(
-        recipe,
-        vocab_size,
-        micro_tokens=batch.rows * batch.target,
-        precision="bf16",
-        chunk_logits=gpu_chunk_logits(accelerator.memory),
-    )
-    if training.average_decay:
-        memory["averaged weights"] = memory["gradients"]
-    if recipe.task in CHAT_TASKS:
-        memory["activations"] += mask_bytes(batch, "bf16")
+    rows, memory = _card_memory(recipe, accelerator, vocab_size, count, asked)
     return {
         "device": name,
         "devices": count,
@@ -173,10 +149,59 @@ def plan_for_card(
         "mfu": mfu,
         "flops": steps * step_tokens * flops,
         "memory": memory,
+        "micro_batch_tokens": rows * model.context,
         "fits": sum(memory.values()) <= accelerator.memory,
         "epochs": steps * training.batch_tokens / corpus_tokens if corpus_tokens else None,
         **_sizes(recipe, vocab_size, corpus_tokens),
     }
+
+
+def _card_memory(
+    recipe: Recipe, card: Accelerator, vocab_size: int, count: int, asked: Training
+) -> tuple[int, dict[str, int]]:
+    """Rows of a forward pass as `train` takes them there, and bytes by part of each card."""
+    training, context = recipe.training, recipe.model.context
+    assert training.batch_tokens and training.micro_batch_tokens
+    rows = max(1, min(training.micro_batch_tokens, training.batch_tokens // count) // context)
+    memory = _memory_of_rows(recipe, card, vocab_size, rows)
+    while asked.micro_batch_tokens is None and rows > 1 and sum(memory.values()) > card.memory:
+        rows //= 2
+        memory = _memory_of_rows(recipe, card, vocab_size, rows)
+    return rows, memory
+
+
+def _memory_of_rows(
+    recipe: Recipe, card: Accelerator, vocab_size: int, rows: int
+) -> dict[str, int]:
+    """Bytes by part, with `rows` rows in a forward pass."""
+    model, training = recipe.model, recipe.training
+    assert training.optimizer
+    lines = 2 if recipe.task == "preference" else 1  # a chosen and a rejected one
+    batch = MicroBatch(lines * rows, model.context, model.context)
+    chunk_logits = gpu_chunk_logits(card.memory)
+    memory = predict_training_memory(
+        model,
+        shape_of(model),
+        vocab_size,
+        batch=batch,
+        precision="bf16",
+        optimizer=training.optimizer,
+        attention="sdpa",
+        compiled=True,
+        chunk_logits=chunk_logits,
+        adapter=recipe.adapter,
+    )
+    if training.average_decay:
+        memory["averaged weights"] = memory["gradients"]
+    if recipe.task in CHAT_TASKS:
+        memory["activations"] += mask_bytes(batch, "bf16")
+    return memory | teacher_memory(
+        recipe,
+        vocab_size,
+        micro_tokens=batch.rows * batch.target,
+        precision="bf16",
+        chunk_logits=chunk_logits,
+    )
 
 
 def _measured(memory: dict[str, int], peak: int | None, rows: Rows) -> dict[str, int]:
@@ -232,9 +257,11 @@ def advice(plan: dict[str, Any]) -> list[str]:
             f"model.size={count_text(size).lower()}."
         )
     if plan.get("fits") is False:
+        one_row = plan["micro_batch_tokens"] <= plan["context"]
+        smaller = "model.size or model.context" if one_row else "training.micro_batch_tokens"
         said.append(
             f"It does not fit on {plan['device']}: {bytes_text(sum(plan['memory'].values()))}. "
-            "Take a smaller training.micro_batch_tokens."
+            f"Take a smaller {smaller}."
         )
     return said
 

@@ -20,6 +20,7 @@ from xunlian.runs.initial import Initial, start_from
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import time_steps
 from xunlian.training import decisions
+from xunlian.training.fitting import fit_micro_batches, fits, micro_rows, with_micro_rows
 from xunlian.training.networks import first_model
 from xunlian.training.objectives import learned_tokens, objective_of
 from xunlian.training.parallel import Group
@@ -62,17 +63,24 @@ def tune_here(recipe: Recipe, corpus: Corpus, group: Group) -> dict[str, Any]:
         group=group,
     )
     asked, recipe = recipe.training, decided.recipe
-    can_compile = recipe.training.compile != "off" and (
-        machine.can_compile or group.device.type != "cpu"
-    )
+    compiled = decisions.can_compile(recipe, machine, group)
+    rows = objective_of(recipe, corpus).rows
+    recipe, smaller = fit_micro_batches(recipe, asked, vocab_size, rows, group, compiled=compiled)
+    if smaller:
+        say(smaller)
+
+    def fitting(micro_rows: int) -> bool:
+        tried = with_micro_rows(recipe, micro_rows)
+        return fits(tried, vocab_size, rows, group, compiled=compiled)
+
     start = {
         "attention": recipe.training.attention,
-        "micro_batch_tokens": decisions.micro_rows(recipe, group) * recipe.model.context,
+        "micro_batch_tokens": micro_rows(recipe, group) * recipe.model.context,
         "precision": recipe.training.precision,
         "threads": recipe.training.threads,
-        "compile": "on" if can_compile else "off",
+        "compile": "on" if compiled else "off",
     }
-    choices = _choices(recipe, start, group)
+    choices = _choices(recipe, start, group, fitting)
     open_ = {name: choices[name] for name in choices if getattr(asked, name) in (None, "auto")}
     tuned = search(
         start, open_, lambda settings: _measure(recipe, initial, corpus, group, settings)
@@ -118,12 +126,17 @@ def search(start: Settings, choices: dict[str, list[Any]], trial: Trial) -> Tune
     return Tuned(changed, default_seconds / seconds, seconds, default_seconds)
 
 
-def _choices(recipe: Recipe, start: Settings, group: Group) -> dict[str, list[Any]]:
-    """What is tried of each setting, in the order in which they are tried."""
+def _choices(
+    recipe: Recipe, start: Settings, group: Group, fitting: Callable[[int], bool]
+) -> dict[str, list[Any]]:
+    """What is tried of each setting, in the order in which they are tried.
+
+    `fitting` tells whether so many rows of a forward pass fit in memory.
+    """
     context, batch, micro = recipe.model.context, recipe.training.batch_tokens, "micro_batch_tokens"
     assert batch
     rows = batch // context // group.size
-    sizes = [n * context for n in range(1, rows + 1) if rows % n == 0]
+    sizes = [n * context for n in range(1, rows + 1) if rows % n == 0 and fitting(n)]
     sizes.sort(key=lambda size: abs(math.log(size / start[micro])))
     choices: dict[str, list[Any]] = {}
     if recipe.model.family == "transformer":

@@ -12,24 +12,21 @@ import torch
 from xunlian.console import say, warn
 from xunlian.errors import InputError
 from xunlian.machine.compiler import trust_instruction_sets
-from xunlian.machine.features import Machine, available_cores, available_memory, read_machine
-from xunlian.machine.memory import MicroBatch, mask_bytes, predict_training_memory
+from xunlian.machine.features import Machine, available_cores, read_machine
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
 from xunlian.models.decoder import Decoder
 from xunlian.models.encoder_decoder import EncoderDecoder
 from xunlian.models.fp8 import MULTIPLE
-from xunlian.models.losses import chunk_logits
 from xunlian.models.quantized import Quantized
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import resolve, shape_of
-from xunlian.recipe.settings import CHAT_TASKS, Recipe, Training
+from xunlian.recipe.settings import Recipe, Training
 from xunlian.training.checkpoint import random_state, restore_random_state
 from xunlian.training.objectives import Rows
-from xunlian.training.parallel import Group, local_rows
+from xunlian.training.parallel import Group
 from xunlian.training.schedule import Clock
 from xunlian.training.step import Stepper
-from xunlian.training.teacher import teacher_memory
 
 # A compiled step takes 0.45 to 0.67 of an eager one's time on a CPU, and compiling takes 5 to 20 s.
 COMPILE_PAYS_AFTER = 45.0
@@ -161,15 +158,6 @@ def default_threads() -> int:
     return max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def micro_rows(recipe: Recipe, group: Group) -> int:
-    """Rows of one forward pass: the most that divide a process's share and fit the setting."""
-    training, context = recipe.training, recipe.model.context
-    assert training.batch_tokens and training.micro_batch_tokens
-    _, rows = local_rows(training.batch_tokens // context, group)
-    most = max(1, training.micro_batch_tokens // context)
-    return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
-
-
 def check_shares(recipe: Recipe, group: Group) -> None:
     """Raises InputError: the rows of a step cannot be shared evenly among the processes."""
     assert recipe.training.batch_tokens
@@ -181,55 +169,10 @@ def check_shares(recipe: Recipe, group: Group) -> None:
         )
 
 
-def memory_of(
-    recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
-) -> dict[str, int]:
-    """Predicted bytes by part, at the largest micro-batch."""
-    assert recipe.training.optimizer
-    batch = MicroBatch(*rows.largest(micro_rows(recipe, group)))
-    memory = predict_training_memory(
-        recipe.model,
-        shape_of(recipe.model),
-        vocab_size,
-        batch=batch,
-        precision=recipe.training.precision,
-        optimizer=recipe.training.optimizer,
-        attention=recipe.training.attention,
-        compiled=compiled,
-        chunk_logits=chunk_logits(group.device),
-        adapter=recipe.adapter,
-    )
-    if recipe.training.average_decay:
-        memory["averaged weights"] = memory["gradients"]
-    if recipe.task in CHAT_TASKS:
-        memory["activations"] += mask_bytes(batch, recipe.training.precision)
-    return memory | teacher_memory(
-        recipe,
-        vocab_size,
-        micro_tokens=batch.rows * batch.target,
-        precision=recipe.training.precision,
-        chunk_logits=chunk_logits(group.device),
-    )
-
-
-def check_memory(memory: dict[str, int], group: Group) -> None:
-    """Refuse a training that takes more than there is.
-
-    Raises:
-        InputError: it does not fit.
-    """
-    need = sum(memory.values())
-    if group.device.type == "cuda":
-        free = torch.cuda.mem_get_info(group.device)[0]
-    else:
-        free = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if need > free:
-        parts = ", ".join(f"{name} {bytes_text(size)}" for name, size in memory.items())
-        raise InputError(
-            f"This training does not fit in memory: it needs about {bytes_text(need)} ({parts}) "
-            f"and {bytes_text(free)} are free. Choose a smaller model.size, or a smaller "
-            "training.micro_batch_tokens."
-        )
+def can_compile(recipe: Recipe, machine: Machine, group: Group) -> bool:
+    """Whether steps may be compiled: the recipe does not forbid it, and here it is possible."""
+    possible = machine.can_compile or group.device.type != "cpu"
+    return recipe.training.compile != "off" and possible
 
 
 def decide_compile(
@@ -340,15 +283,6 @@ def clock_of(recipe: Recipe, corpus_tokens: int, started: float, before: float =
         started,
         before,
     )
-
-
-def bytes_text(size: float) -> str:
-    """'1.2 GB'."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def tell(message: str, group: Group, *, warning: bool = False) -> None:

@@ -26,6 +26,7 @@ from xunlian.runs.load import is_run
 from xunlian.shards.corpus import Corpus
 from xunlian.training import decisions
 from xunlian.training.bigram_start import count_bigrams, start_from_bigrams
+from xunlian.training.fitting import fit_micro_batches, memory_of, micro_rows
 from xunlian.training.networks import first_model
 from xunlian.training.objectives import (
     Objective,
@@ -100,10 +101,18 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
     objective = objective_of(recipe, corpus)
     for note in objective.notes:
         decisions.tell(note, group)
-    compiling = recipe.training.compile != "off"
     rows = objective.rows
-    memory = decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiling)
-    decisions.check_memory(memory, group)
+    recipe, smaller = fit_micro_batches(
+        recipe,
+        asked,
+        vocab_size,
+        rows,
+        group,
+        compiled=decisions.can_compile(recipe, machine, group),
+    )
+    if smaller:
+        found.append(smaller)
+        decisions.tell(smaller, group)
     corpus.verify()
     model = first_model(recipe, initial, vocab_size)
     base = None
@@ -152,7 +161,7 @@ def set_up(recipe: Recipe, corpus: Corpus, group: Group, started: float) -> Setu
         recipe=recipe,
         machine=machine,
         rates=decided.rates,
-        memory=decisions.memory_of(recipe, vocab_size, rows, group, compiled=compiled),
+        memory=memory_of(recipe, vocab_size, rows, group, compiled=compiled),
         objective=objective,
         stepper=stepper,
         clock=clock,
@@ -202,7 +211,7 @@ def build_stepper(recipe: Recipe, model: Model, group: Group) -> Stepper:
         optimizers,
         group,
         grad_clip=training.grad_clip,
-        micro_rows=decisions.micro_rows(recipe, group),
+        micro_rows=micro_rows(recipe, group),
         grows=bool(training.grow_from),
     )
 
