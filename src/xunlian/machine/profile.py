@@ -18,9 +18,14 @@ from xunlian.recipe.settings import Recipe
 
 
 def profile_path() -> Path:
-    """$XDG_CACHE_HOME/xunlian/tuned.json, by default in ~/.cache."""
+    """Of what was tuned here."""
+    return cache_folder() / "tuned.json"
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/xunlian, by default in ~/.cache: what can be found again."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xunlian" / "tuned.json"
+    return Path(cache) / "xunlian"
 
 
 def profile_key(machine: Machine, recipe: Recipe, vocab_size: int, device: str) -> str:

@@ -12,6 +12,7 @@ import torch
 from xunlian.console import say, warn
 from xunlian.errors import InputError
 from xunlian.machine.compiler import trust_instruction_sets
+from xunlian.machine.compiler_cache import use_own_cache
 from xunlian.machine.features import Machine, available_cores, read_machine
 from xunlian.machine.profile import profile_key, tuned_settings
 from xunlian.machine.rates import Rates, choose_precision, measure_rates
@@ -215,6 +216,7 @@ def try_compile(stepper: Stepper, rows: Rows) -> tuple[bool, float, str]:
     begun = time.perf_counter()
     trust_instruction_sets(read_machine().compiler)
     try:
+        use_own_cache()
         stepper.compile()
         _run_micro_batch(stepper, rows)
     except (torch._dynamo.exc.TorchDynamoException, OSError) as error:
