@@ -16,21 +16,21 @@ from xunlian.console import warn
 from xunlian.data.sorted_pairs import SortedPairs
 from xunlian.evaluation.preferences import needs_reference
 from xunlian.machine.accelerators import Accelerator, parse_accelerator
-from xunlian.machine.memory import MicroBatch, mask_bytes, predict_training_memory
+from xunlian.machine.memory import MicroBatch
 from xunlian.models.losses import gpu_chunk_logits
 from xunlian.recipe.budget import parse_budget
 from xunlian.recipe.resolve import MOST_EPOCHS, TOKENS_PER_PARAMETER, resolve, shape_of
-from xunlian.recipe.settings import CHAT_TASKS, Recipe, Training
+from xunlian.recipe.settings import Recipe, Training
 from xunlian.recipe.size import count_parameters, training_flops_per_token
 from xunlian.runs.initial import shape_from_folder
 from xunlian.shards.corpus import Corpus
 from xunlian.studies.trial import compile_again, import_compiler, try_out
-from xunlian.training.fitting import bytes_text
+from xunlian.training.fitting import bytes_text, memory_of_batch
 from xunlian.training.growth import mean_share
 from xunlian.training.objectives import Rows, epoch_tokens, learned_tokens
 from xunlian.training.parallel import Group
 from xunlian.training.setup import set_up
-from xunlian.training.teacher import teacher_flops, teacher_memory
+from xunlian.training.teacher import teacher_flops
 
 STAYS = ("weights", "optimizer state", "averaged weights", "teacher")
 # Share of the data sheet's rate: an H200 reached 0.42 at width 768, 0.47 at 1024 (docs/speed.md),
@@ -160,48 +160,23 @@ def _card_memory(
     recipe: Recipe, card: Accelerator, vocab_size: int, count: int, asked: Training
 ) -> tuple[int, dict[str, int]]:
     """Rows of a forward pass as `train` takes them there, and bytes by part of each card."""
-    training, context = recipe.training, recipe.model.context
+    there = {"precision": "bf16", "attention": "sdpa"}
+    training, context = recipe.training.model_copy(update=there), recipe.model.context
+    recipe = recipe.model_copy(update={"training": training})
     assert training.batch_tokens and training.micro_batch_tokens
-    rows = max(1, min(training.micro_batch_tokens, training.batch_tokens // count) // context)
-    memory = _memory_of_rows(recipe, card, vocab_size, rows)
-    while asked.micro_batch_tokens is None and rows > 1 and sum(memory.values()) > card.memory:
-        rows //= 2
-        memory = _memory_of_rows(recipe, card, vocab_size, rows)
-    return rows, memory
-
-
-def _memory_of_rows(
-    recipe: Recipe, card: Accelerator, vocab_size: int, rows: int
-) -> dict[str, int]:
-    """Bytes by part, with `rows` rows in a forward pass."""
-    model, training = recipe.model, recipe.training
-    assert training.optimizer
     lines = 2 if recipe.task == "preference" else 1  # a chosen and a rejected one
-    batch = MicroBatch(lines * rows, model.context, model.context)
-    chunk_logits = gpu_chunk_logits(card.memory)
-    memory = predict_training_memory(
-        model,
-        shape_of(model),
-        vocab_size,
-        batch=batch,
-        precision="bf16",
-        optimizer=training.optimizer,
-        attention="sdpa",
-        compiled=True,
-        chunk_logits=chunk_logits,
-        adapter=recipe.adapter,
-    )
-    if training.average_decay:
-        memory["averaged weights"] = memory["gradients"]
-    if recipe.task in CHAT_TASKS:
-        memory["activations"] += mask_bytes(batch, "bf16")
-    return memory | teacher_memory(
-        recipe,
-        vocab_size,
-        micro_tokens=batch.rows * batch.target,
-        precision="bf16",
-        chunk_logits=chunk_logits,
-    )
+
+    def memory(rows: int) -> dict[str, int]:
+        batch = MicroBatch(lines * rows, context, context)
+        chunk = gpu_chunk_logits(card.memory)
+        return memory_of_batch(recipe, vocab_size, batch, compiled=True, chunk_logits=chunk)
+
+    rows = max(1, min(training.micro_batch_tokens, training.batch_tokens // count) // context)
+    while (
+        asked.micro_batch_tokens is None and rows > 1 and sum(memory(rows).values()) > card.memory
+    ):
+        rows //= 2
+    return rows, memory(rows)
 
 
 def _measured(memory: dict[str, int], peak: int | None, rows: Rows) -> dict[str, int]:

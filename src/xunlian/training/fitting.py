@@ -94,30 +94,39 @@ def memory_of(
     recipe: Recipe, vocab_size: int, rows: Rows, group: Group, *, compiled: bool
 ) -> dict[str, int]:
     """Predicted bytes by part, at the largest micro-batch."""
-    assert recipe.training.optimizer
     batch = MicroBatch(*rows.largest(micro_rows(recipe, group)))
+    chunk = chunk_logits(group.device)
+    return memory_of_batch(recipe, vocab_size, batch, compiled=compiled, chunk_logits=chunk)
+
+
+def memory_of_batch(
+    recipe: Recipe, vocab_size: int, batch: MicroBatch, *, compiled: bool, chunk_logits: int
+) -> dict[str, int]:
+    """Predicted bytes by part of a resolved recipe, of whatever device."""
+    training = recipe.training
+    assert training.optimizer
     memory = predict_training_memory(
         recipe.model,
         shape_of(recipe.model),
         vocab_size,
         batch=batch,
-        precision=recipe.training.precision,
-        optimizer=recipe.training.optimizer,
-        attention=recipe.training.attention,
+        precision=training.precision,
+        optimizer=training.optimizer,
+        attention=training.attention,
         compiled=compiled,
-        chunk_logits=chunk_logits(group.device),
+        chunk_logits=chunk_logits,
         adapter=recipe.adapter,
     )
-    if recipe.training.average_decay:
+    if training.average_decay:
         memory["averaged weights"] = memory["gradients"]
     if recipe.task in CHAT_TASKS:
-        memory["activations"] += mask_bytes(batch, recipe.training.precision)
+        memory["activations"] += mask_bytes(batch, training.precision)
     return memory | teacher_memory(
         recipe,
         vocab_size,
         micro_tokens=batch.rows * batch.target,
-        precision=recipe.training.precision,
-        chunk_logits=chunk_logits(group.device),
+        precision=training.precision,
+        chunk_logits=chunk_logits,
     )
 
 
