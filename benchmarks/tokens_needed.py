@@ -148,6 +148,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/tokens-needed"))
     options = parser.parse_args()
     for corpus in options.corpora:
+        if not (corpus / "corpus.json").exists():
+            parser.error(f"No corpus '{corpus}'. Make it: xunlian prepare TEXT --out {corpus}")
+    for corpus in options.corpora:
         measure(corpus, options)
 
 
