@@ -119,7 +119,7 @@ def measure(corpus: Path, options: argparse.Namespace) -> None:
     ours_losses = [ours(first)]
     sweep = {rate: adamw(rate, first) for rate in options.rates}
     best = min(sweep, key=lambda rate: sweep[rate])
-    if best in (options.rates[0], options.rates[-1]) and len(options.rates) > 1:
+    if best in (min(options.rates), max(options.rates)) and len(options.rates) > 1:
         print(f"The best rate, {best}, is at the edge of --rates: widen them.")
     adamw_losses = [sweep[best]]
     for seed in others:
