@@ -17,11 +17,11 @@ from made_reading import read
 from xunlian.corpus import read_tasks
 from xunlian.corpus.columns import read_columns
 from xunlian.corpus.read_tasks import MOST_REFUSED, read_part_into_chunks
-from xunlian.corpus.reading.parquet import read_parquet
+from xunlian.corpus.reading.parquet import read_parquet, read_records
 from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.readers import read_part
 from xunlian.corpus.reading.sources import find_sources
-from xunlian.corpus.reading.trouble import Limits, Unsound
+from xunlian.corpus.reading.trouble import Limits, Unsound, ignore
 from xunlian.errors import InputError
 from xunlian.files import read_json
 from xunlian.recipe.settings import Corpus as Settings
@@ -65,6 +65,23 @@ def test_a_parquet_bomb_is_refused(name: str, tmp_path: Path) -> None:
     assert path.stat().st_size < 10_000
     with pytest.raises(Unsound, match=r"a\.parquet' unpacks to more than 200 times"):
         read(path, limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("column", "free"),
+    [
+        (pa.array([HUGE] * 4), 1_000_000),  # said before anything is unpacked
+        (one_value(1000), 1_000_000),  # rows that name one value: seen while they are read
+    ],
+)
+def test_a_parquet_bomb_of_whole_records_is_refused(column, free: int, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.parquet", column, dictionary_pagesize_limit=1 << 30)
+    with (
+        path.open("rb") as file,
+        pytest.raises(Unsound, match=r"a\.parquet' unpacks to more than 200 times"),
+    ):
+        for _ in read_records(file, "a.parquet", ignore, limits=Limits(free=free)):
+            pass
 
 
 @pytest.mark.parametrize("column", [one_value, same_view])

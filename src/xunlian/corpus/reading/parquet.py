@@ -3,7 +3,7 @@
 A small file of either may hold gigabytes: in pages that pack well, or in rows that all name one
 huge value (of a dictionary, or a view). What a Parquet file says of its columns is checked before
 anything is unpacked, a batch has fewer rows where the dictionary is large, and values that rows may
-share become Python texts one at a time. What the rows amount to is watched by who takes them.
+share become Python texts one at a time. What rows of fields amount to is watched by who takes them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,16 +53,8 @@ def read_parquet(
         rows, told = max(1, table.metadata.num_rows), 0.0
         chosen = range(*(groups or (0, table.num_row_groups)))
         chunks = list(_chunks(table.metadata, chosen, wanted))
-        expansion = Expansion(name, limits, packed=sum(c.total_compressed_size for c in chunks))
-        expansion.add(sum(c.total_uncompressed_size + ROW * c.num_values for c in chunks))
-        largest = max((_dictionary_bytes(file, chunk) for chunk in chunks), default=0)
-        if largest > limits.whole:
-            raise InputError(
-                f"'{name}' has a dictionary of {largest:,} bytes, too many for the values of one "
-                "column. Write it without dictionaries."
-            )
         for batch in table.iter_batches(
-            batch_size=max(1, min(_ROWS, _BATCH // max(1, largest))),
+            batch_size=_batch_rows(file, name, chunks, limits),
             columns=wanted,
             row_groups=list(chosen),
             use_threads=False,
@@ -71,6 +63,24 @@ def read_parquet(
             advance(int(told))
             told -= int(told)
             yield from _rows(batch, wanted)
+
+
+def _batch_rows(file: IO[bytes], name: str, chunks: Sequence[Any], limits: Limits) -> int:
+    """How many rows may be unpacked at once.
+
+    Raises:
+        InputError: a dictionary is too large.
+        Unsound: a bomb.
+    """
+    expansion = Expansion(name, limits, packed=sum(c.total_compressed_size for c in chunks))
+    expansion.add(sum(c.total_uncompressed_size + ROW * c.num_values for c in chunks))
+    largest = max((_dictionary_bytes(file, chunk) for chunk in chunks), default=0)
+    if largest > limits.whole:
+        raise InputError(
+            f"'{name}' has a dictionary of {largest:,} bytes, too many for the values of one "
+            "column. Write it without dictionaries."
+        )
+    return max(1, min(_ROWS, _BATCH // max(1, largest)))
 
 
 def _chunks(metadata: Any, groups: Iterable[int], wanted: Sequence[str]) -> Iterator[Any]:
@@ -114,11 +124,17 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return -1, at
 
 
-def read_records(file: IO[bytes], name: str, advance: Advance, size: int = 0) -> Iterator[Any]:
+def read_records(
+    file: IO[bytes], name: str, advance: Advance, size: int = 0, limits: Limits = LIMITS
+) -> Iterator[Any]:
     """Each row whole, as an object of all its columns.
 
     Args:
         size: bytes of the file, told to `advance` as the rows are read.
+
+    Raises:
+        InputError: damaged or no Parquet; a dictionary is too large.
+        Unsound: a bomb.
     """
     import pyarrow.parquet as pq
 
@@ -127,7 +143,12 @@ def read_records(file: IO[bytes], name: str, advance: Advance, size: int = 0) ->
         pq.ParquetFile(file, memory_map=False, buffer_size=1 << 20) as table,
     ):
         rows = max(1, table.metadata.num_rows)
-        for batch in table.iter_batches(batch_size=_ROWS, use_threads=False):
+        groups, columns = range(table.num_row_groups), table.schema_arrow.names
+        chunks = list(_chunks(table.metadata, groups, columns))
+        at_once = _batch_rows(file, name, chunks, limits)
+        expansion = Expansion(name, limits, packed=file.seek(0, 2))
+        for batch in table.iter_batches(batch_size=at_once, use_threads=False):
+            expansion.add(batch.nbytes + ROW * len(batch))
             advance(size * len(batch) // rows)
             yield from batch.to_pylist()
 
