@@ -80,7 +80,7 @@ def test_a_row_with_too_many_fields_is_broken_and_not_cut(tmp_path, name):
     text = "question,answer\nHi,Hello, you\nWhy?,So.\n"
     path = tmp_path / name
     path.write_text(text if name == "a.csv" else text.replace(",", "\t"))
-    said = rf"{name}' has 1 broken line \(line 2; the first: more than 2 fields"
+    said = rf"{name}' has 1 broken line \(line 2; the first: 3 fields, not 2"
     with pytest.raises(InputError, match=said):
         records_of(path)
     counts = Counter()
@@ -91,8 +91,16 @@ def test_a_row_with_too_many_fields_is_broken_and_not_cut(tmp_path, name):
 @pytest.mark.parametrize("last", ["3,ok", '3,"ok"'])
 def test_an_unbalanced_quote_is_an_error_and_swallows_no_row(tmp_path, last):
     (tmp_path / "a.csv").write_text(f'q,a\n1,"He said\n2,fine\n{last}\n')
-    with pytest.raises(InputError, match=r"a\.csv', line \d"):
+    with pytest.raises(InputError, match=r"a\.csv' has 3 broken lines \(line 2, 3, 4; the first: "):
         records_of(tmp_path / "a.csv")
+
+
+def test_what_an_unbalanced_quote_takes_in_is_set_aside(tmp_path):
+    (tmp_path / "a.csv").write_text('q,a\n0,before\n1,"He said\n2,"fine"\n3,after\n')
+    counts = Counter()
+    found = records_of(tmp_path / "a.csv", counts, on_error="skip")
+    assert found == [{"q": "0", "a": "before"}, {"q": "3", "a": "after"}]
+    assert counts == {"broken_records": 2}
 
 
 @pytest.mark.parametrize("text", ["[{}, ", '{"a": }', "[1 2]", "nonsense", '[{"a":1}]\n[{"a":1}]'])

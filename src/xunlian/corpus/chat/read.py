@@ -8,13 +8,14 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from xunlian.corpus.chat.formats import TURNS
 from xunlian.corpus.reading.decode import decode
 from xunlian.corpus.reading.lines import split_lines
 from xunlian.corpus.reading.parquet import read_records
+from xunlian.corpus.reading.records import csv_rows
 from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.reading.trouble import LIMITS, Advance, BrokenRecords, ignore
 from xunlian.corpus.reading.unpack import read_bytes, spooled, watched
@@ -80,28 +81,21 @@ def _lines(blocks: Iterator[str], broken: BrokenRecords) -> Records:
 
 
 def _rows(blocks: Iterator[str], source: Source, broken: BrokenRecords) -> Records:
-    csv.field_size_limit(LIMITS.record)
-    lines = (line + "\n" for line in _split(blocks))
-    dialect: dict[str, Any] = (
+    quoting: dict[str, Any] = (
         {} if source.format == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     )
-    rows = csv.DictReader(lines, strict=True, **dialect)
-    try:
-        for number, row in enumerate(rows, 1):
-            if None in row:
-                broken.add(rows.line_num, f"more than {len(rows.fieldnames or ())} fields")
+    names: list[str] | None = None
+    number = 0
+    for line, row in csv_rows(blocks, broken, **quoting):
+        if names is None:
+            names = [name.strip() for name in row]
+        elif row:
+            number += 1
+            if len(row) > len(names):
+                broken.add(line, f"{len(row)} fields, not {len(names)}")
             else:
-                yield number, {str(key).strip(): value for key, value in row.items()}
-    except csv.Error as error:
-        raise InputError(f"'{source.name}', line {rows.line_num + 1}: {error}. Mend it.") from error
+                yield number, dict(zip_longest(names, row))
     broken.finish()
-
-
-def _split(blocks: Iterator[str]) -> Iterator[str]:
-    for line in split_lines(blocks, "\n", LIMITS.record):
-        if line is None:
-            raise csv.Error(f"longer than {LIMITS.record:,} characters")
-        yield line
 
 
 class _Text:

@@ -120,10 +120,31 @@ def read_csv(
     blocks: Iterator[str], fields: Fields, broken: BrokenRecords, limit: int = LIMITS.record
 ) -> Rows:
     """Columns of each row; the first row names them."""
+    header: list[str] | None = None
+    for line, row in csv_rows(blocks, broken, limit):
+        if header is None:
+            header = [column.strip() for column in row]
+            check_fields(broken.name, fields, header)
+            columns = [header.index(field) for field in fields.values()]
+        elif row and len(row) != len(header):
+            broken.add(line, f"{len(row)} fields, not {len(header)}")
+        elif row:
+            yield [row[column] for column in columns]
+    broken.finish()
+
+
+def csv_rows(
+    blocks: Iterator[str], broken: BrokenRecords, limit: int = LIMITS.record, **dialect: Any
+) -> Iterator[tuple[int, list[str]]]:
+    """(the line on which it begins, the fields) of each row that can be read.
+
+    Args:
+        broken: told of the others; the caller finishes it.
+        dialect: as in `csv.reader`.
+    """
     csv.field_size_limit(limit)
     lines = _Lines(blocks, limit)
-    rows = csv.reader(lines, strict=True)
-    header: list[str] | None = None
+    rows = csv.reader(lines, strict=True, **dialect)
     while True:
         line = lines.number + 1
         try:
@@ -134,16 +155,8 @@ def read_csv(
                 broken.add(lost, f"inside the quotes of line {line:,}")
             continue
         if row is None:
-            break
-        if header is None:
-            header = [column.strip() for column in row]
-            check_fields(broken.name, fields, header)
-            columns = [header.index(field) for field in fields.values()]
-        elif row and len(row) != len(header):
-            broken.add(line, f"{len(row)} fields, not {len(header)}")
-        elif row:
-            yield [row[column] for column in columns]
-    broken.finish()
+            return
+        yield line, row
 
 
 class _Lines:
