@@ -1,5 +1,8 @@
 """What the system tells: what is missing for compiling, by name, and the memory that is free."""
 
+import os
+import subprocess
+import sys
 import sysconfig
 
 import pytest
@@ -68,3 +71,23 @@ def test_a_name_that_hides_the_generation_gets_family_and_model(monkeypatch, tol
     monkeypatch.setattr(features, "_read", lambda path: cpuinfo)
     machine = read_machine()
     assert machine.processor == name and machine.features == ("avx2",)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+@pytest.mark.parametrize("binding", [{"OMP_PROC_BIND": "close"}, {"OMP_PLACES": "threads"}])
+def test_all_cores_are_used_where_openmp_binds_threads(binding):
+    program = (
+        "import os, torch; from xunlian.machine.features import available_cores;"
+        "print(torch.get_num_threads(), len(os.sched_getaffinity(0)), available_cores())"
+    )
+    free = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+
+    def run(environment):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+        return [int(number) for number in done.stdout.split()]
+
+    threads, _, _ = run(free)
+    _, seen, found = run(free | binding)
+    assert found == threads
+    assert seen == 1 or seen < len(os.sched_getaffinity(0))  # else this has shown nothing

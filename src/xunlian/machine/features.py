@@ -3,8 +3,10 @@
 import os
 import platform
 import shutil
+import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -35,6 +37,7 @@ class Machine:
 
 
 CGROUP = "/sys/fs/cgroup"
+BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")  # clusters set them
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
 
@@ -80,9 +83,20 @@ def _processor_name(facts: dict[str, str]) -> str:
 
 def available_cores() -> int:
     """Cores this process may use."""
+    if "torch" in sys.modules and any(map(os.environ.get, BINDING)):
+        return _cores_of_openmp()
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@cache
+def _cores_of_openmp() -> int:
+    """As OpenMP found them when PyTorch was imported. Where it binds threads to cores, it has bound
+    this one since then, and what the system says of this thread is a single core."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def available_memory() -> int:
