@@ -134,7 +134,7 @@ def test_a_field_of_a_csv_may_be_a_chapter(tmp_path, usual_limit):
 
 def test_a_quote_that_is_never_closed_is_told_in_one_line(tmp_path, usual_limit):
     (tmp_path / "qa.csv").write_text('context,question,answers\n"' + "Ann, lives\n" * 20_000)
-    with pytest.raises(InputError, match=r"^'.*qa\.csv', line .*unexpected end of data.*$"):
+    with pytest.raises(InputError, match=r"^'.*qa\.csv' has .*unexpected end of data.*$"):
         read_task([str(tmp_path / "qa.csv")], Corpus())
 
 
@@ -142,7 +142,7 @@ def test_a_field_of_a_csv_that_is_too_long_is_told_in_one_line(tmp_path, usual_l
     for module in ("corpus.chat.read", "evaluation.tasks.records"):
         monkeypatch.setattr(f"xunlian.{module}.LIMITS", Limits(record=1_000))
     (tmp_path / "qa.csv").write_text(f"context,question,answers\n{'a' * 2_000},Where?,Bonn\n")
-    with pytest.raises(InputError, match=r"^'.*qa\.csv', line .*longer than 1,000 characters.*$"):
+    with pytest.raises(InputError, match=r"^'.*qa\.csv' has .*longer than 1,000 characters.*$"):
         read_task([str(tmp_path / "qa.csv")], Corpus())
 
 

@@ -86,7 +86,7 @@ def _rows(blocks: Iterator[str], source: Source, broken: BrokenRecords) -> Recor
     )
     names: list[str] | None = None
     number = 0
-    for line, row in csv_rows(blocks, broken, **quoting):
+    for line, row in csv_rows(blocks, broken, LIMITS.record, **quoting):
         if names is None:
             names = [name.strip() for name in row]
         elif row:

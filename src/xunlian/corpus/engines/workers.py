@@ -5,6 +5,7 @@ own script again (which then has to guard its main part), and forking after the 
 has started its threads can hang.
 """
 
+import os
 import queue
 import subprocess
 from collections import deque
@@ -18,7 +19,6 @@ import orjson
 from xunlian.corpus.encode import Encoded, Sequenced, encode
 from xunlian.corpus.engines.worker import receive, send, start, unpack_result
 from xunlian.errors import XunlianError
-from xunlian.machine.features import available_cores
 from xunlian.tokenizer.sides import Sides
 
 Result = tuple[dict[str, Encoded], dict[str, int]]
@@ -28,7 +28,8 @@ _BYTES_PER_WORKER = 4_000_000  # less text than this does not pay for starting a
 
 def choose_workers(text_bytes: int) -> int:
     """As many as there are cores, but not for a small text."""
-    return max(1, min(available_cores(), text_bytes // _BYTES_PER_WORKER))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, text_bytes // _BYTES_PER_WORKER))
 
 
 def encode_all(
