@@ -22,7 +22,8 @@ from pathlib import Path
 import zstandard
 from records import record
 
-from xunlian.corpus.reading.parts import Part, split_into_parts
+from xunlian.corpus.reading.divide import split_into_parts
+from xunlian.corpus.reading.parts import Part
 from xunlian.corpus.reading.readers import read_part
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.recipe.settings import Corpus

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xunlian.corpus.pieces import Passage
-from xunlian.corpus.reading.parts import Part, part_from, split_into_parts
+from xunlian.corpus.reading.divide import split_into_parts
+from xunlian.corpus.reading.parts import Part, part_from
 from xunlian.corpus.reading.readers import read_part
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.corpus.reading.trouble import LIMITS, Limits

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from xunlian.corpus.columns import apply
 from xunlian.corpus.line import change
 from xunlian.corpus.read_tasks import in_columns
-from xunlian.corpus.reading.parts import split_into_parts
+from xunlian.corpus.reading.divide import split_into_parts
 from xunlian.corpus.reading.readers import read_part
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.corpus.stage_list import stages_of

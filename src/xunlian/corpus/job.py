@@ -14,7 +14,7 @@ from xunlian.corpus.fertility import FERTILITY_BYTES
 from xunlian.corpus.mixture import mixed
 from xunlian.corpus.page_samples import page_samples
 from xunlian.corpus.read_tasks import chunk_name
-from xunlian.corpus.reading.parts import split_into_parts
+from xunlian.corpus.reading.divide import split_into_parts
 from xunlian.corpus.reading.sources import Source
 from xunlian.corpus.runner import Chunk, Runner
 from xunlian.corpus.sample import Excerpt

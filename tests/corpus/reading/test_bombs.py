@@ -17,8 +17,8 @@ from made_reading import read
 from xunlian.corpus import read_tasks
 from xunlian.corpus.columns import read_columns
 from xunlian.corpus.read_tasks import MOST_REFUSED, read_part_into_chunks
+from xunlian.corpus.reading.divide import split_into_parts
 from xunlian.corpus.reading.parquet import read_parquet, read_records
-from xunlian.corpus.reading.parts import split_into_parts
 from xunlian.corpus.reading.readers import read_part
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.corpus.reading.trouble import Limits, Unsound, ignore

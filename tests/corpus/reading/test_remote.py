@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_reading import read
 
-from xunlian.corpus.reading.parts import split_into_parts
+from xunlian.corpus.reading.divide import split_into_parts
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as Settings

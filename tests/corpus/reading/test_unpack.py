@@ -112,7 +112,7 @@ def test_a_file_that_vanished_is_set_aside_with_skip(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     from made_reading import Read
 
-    from xunlian.corpus.reading.parts import split_into_parts
+    from xunlian.corpus.reading.divide import split_into_parts
     from xunlian.corpus.reading.trouble import LIMITS
     from xunlian.recipe.corpus_reading import Reading
     from xunlian.recipe.settings import Corpus

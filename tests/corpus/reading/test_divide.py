@@ -13,8 +13,8 @@ from made_reading import read
 
 from xunlian.corpus import pieces
 from xunlian.corpus.clean import is_blank
-from xunlian.corpus.reading import parts, texts, unpack
-from xunlian.corpus.reading.parts import split_into_parts
+from xunlian.corpus.reading import divide, parts, texts, unpack
+from xunlian.corpus.reading.divide import split_into_parts
 from xunlian.corpus.reading.sources import find_sources
 from xunlian.errors import InputError
 from xunlian.recipe.settings import Corpus as Settings
@@ -28,7 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and pieces of a few characters, so that their borders are everywhere."""
     for module in (pieces, texts):
         monkeypatch.setattr(module, "PIECE", 23)
-    for module in (unpack, parts):
+    for module in (unpack, divide):
         monkeypatch.setattr(module, "BLOCK", 29)
     monkeypatch.setattr(unpack, "_PACKED", 13)
 
