@@ -22,7 +22,9 @@ def main() -> None:
             raise SystemExit(f"There is no benchmark '{name}'. There are: {', '.join(ALL)}.")
     for name in names:
         print(f"== {name}", flush=True)
-        subprocess.run([sys.executable, HERE / f"{name}.py"], check=True)
+        done = subprocess.run([sys.executable, HERE / f"{name}.py"])
+        if done.returncode:
+            sys.exit(done.returncode)  # it has said why
 
 
 if __name__ == "__main__":
