@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from xunlian.errors import InputError, did_you_mean
-from xunlian.files import os_errors, read_json, write_json, write_text
+from xunlian.files import atomic_write, os_errors, read_json, write_json, write_text
 from xunlian.recipe.load import read_toml, to_toml, validate
 from xunlian.recipe.settings import Recipe
 
@@ -54,6 +54,13 @@ class Run:
                 if isinstance(row := orjson.loads(line), dict):
                     rows.append(row)
         return rows
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the lines after `step`: a run that goes on from there writes them again."""
+        with atomic_write(self.metrics_file) as file:
+            for row in self.metrics():
+                if row["step"] <= step:
+                    file.write(orjson.dumps(row) + b"\n")
 
     def facts(self) -> dict[str, Any]:
         """What training noted about the machine, the corpus and the outcome ('run.json')."""

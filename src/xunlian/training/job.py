@@ -34,6 +34,7 @@ from xunlian.training.checkpoint import load_checkpoint, restore_random_state
 from xunlian.training.growth import hold_back
 from xunlian.training.loop import Cadence, Loop, Progress
 from xunlian.training.objectives import Objective, epoch_tokens, objective_of
+from xunlian.training.pace import pace_of
 from xunlian.training.parallel import Group
 from xunlian.training.reference import compared_rows, compute_reference, write_reference
 from xunlian.training.setup import Setup, add_adapter, build_stepper, set_up
@@ -177,7 +178,7 @@ def _go_on(
     clock = decisions.clock_of(recipe, epoch_tokens(objective, corpus), started, state["seconds"])
     clock.setup_seconds = state.get("setup_seconds", 0.0)  # runs of older versions lack it
     if group.leads:
-        _cut_metrics(run, progress.step)
+        run.cut_metrics(progress.step)
         write_recipe(run)
     decisions.tell(f"Going on from step {progress.step}.", group)
     return _train(
@@ -212,8 +213,7 @@ def _train(
         objective=objective,
         clock=clock,
         cadence=Cadence(training.validate_every, training.checkpoint_every, training.log_every),
-        matmul_rate=rates.of(training.precision) * group.size,
-        step_seconds=step_seconds,
+        pace=pace_of(run.recipe, objective, stepper, rates, step_seconds),
         progress=progress,
         peak=PeakMemory(group.device),
     )
@@ -229,7 +229,7 @@ def _train(
             run.write_facts(
                 {
                     **run.facts(),
-                    "step_seconds": loop.step_seconds,
+                    "step_seconds": loop.pace.step_seconds,
                     "seconds": clock.seconds(),
                     "step": progress.step,
                     "tokens": progress.tokens,
@@ -297,15 +297,3 @@ def _facts(ready: Setup, corpus: Corpus, group: Group) -> dict[str, Any]:
         **({REFERENCE: ready.base} if needs_reference(ready.recipe) else {}),
         **({"teacher": teacher.fingerprint} if teacher else {}),
     }
-
-
-def _cut_metrics(run: Run, step: int) -> None:
-    """Drop the lines after `step`: they will be written again."""
-    import orjson
-
-    from xunlian.files import atomic_write
-
-    with atomic_write(run.metrics_file) as file:
-        for row in run.metrics():
-            if row["step"] <= step:
-                file.write(orjson.dumps(row) + b"\n")

@@ -30,9 +30,9 @@ from xunlian.recipe.settings import Training
 from xunlian.runs.folder import Run
 from xunlian.training.checkpoint import mean_weights, random_state, save_checkpoint
 from xunlian.training.display import Display
-from xunlian.training.growth import step_share
 from xunlian.training.interrupts import interruptible
 from xunlian.training.objectives import Objective, Validation
+from xunlian.training.pace import Pace
 from xunlian.training.parallel import Group, local_rows
 from xunlian.training.schedule import Clock, momentum_factor, rate_factor
 from xunlian.training.step import Loaded, Stepper, StepResult
@@ -67,11 +67,7 @@ class Cadence:
 
 @dataclass
 class Loop:
-    """One process's part of a training run.
-
-    Args:
-        matmul_rate: for MFU; that of the whole group.
-    """
+    """One process's part of a training run."""
 
     run: Run
     settings: Training
@@ -80,8 +76,7 @@ class Loop:
     objective: Objective
     clock: Clock
     cadence: Cadence
-    matmul_rate: float
-    step_seconds: float
+    pace: Pace
     progress: Progress = field(default_factory=Progress)
     peak: PeakMemory = field(default_factory=PeakMemory)
     _queued: deque[tuple[int, float, StepResult]] = field(default_factory=deque)
@@ -118,14 +113,17 @@ class Loop:
                 )
                 result = self.stepper.step(batch, factor, momentum_factor(state.step))
                 state.step += 1
-                state.tokens = round(state.step * self._step_tokens)
+                state.tokens = round(state.step * self.pace.step_tokens)
                 self._queued.append((state.step, done, result))
                 batch = self._load(state.step)
                 log = state.step % cadence.log == 0 or state.step == 1
                 validate = state.step % cadence.validate == 0
                 checkpoint = state.step % cadence.checkpoint == 0
                 self._look_at_results(0 if log or validate or checkpoint else late, display)
-                self._learn_speed(time.perf_counter() - begun, state.step - first_step - late)
+                steps_here = state.step - first_step - late
+                self.pace.learn(time.perf_counter() - begun, steps_here)
+                if steps_here == 2:
+                    self.peak.start(self.stepper.live_bytes())
                 if log:
                     self._log_step(result, factor)
                 if validate:
@@ -159,60 +157,26 @@ class Loop:
                     progress=done,
                     step=step,
                     loss=result.loss,
-                    tokens_per_second=self._speed(),
-                    mfu=self._mfu(),
-                    seconds_left=self._seconds_left(done),
+                    tokens_per_second=self.pace.tokens_per_second,
+                    mfu=self.pace.mfu(self.growing),
+                    seconds_left=self.pace.seconds_left(
+                        self.clock, self.progress.step, self.growing, self.settings.decay
+                    ),
                 )
 
     def _agree(self, interrupted: bool) -> tuple[float, bool]:
         """Progress and whether to stop, as the lead sees them (any process may be interrupted)."""
         # Steps that still run need their room in the budget, too.
-        seconds = self.step_seconds * (1 + len(self._queued))
+        seconds = self.pace.step_seconds * (1 + len(self._queued))
         done = self.clock.progress(self.progress.step, seconds)
         if self.group.size == 1:
             return done, interrupted
         done, stop = self.group.sum(done if self.group.leads else 0.0, float(interrupted))
         return done, stop > 0
 
-    def _learn_speed(self, seconds: float, steps_here: int) -> None:
-        """A moving average; the first step of a process warms up."""
-        if steps_here == 2:
-            self.step_seconds = seconds
-            self.peak.start(self.stepper.live_bytes())
-        elif steps_here > 2:
-            self.step_seconds += 0.1 * (seconds - self.step_seconds)
-
     @property
     def _rows_per_step(self) -> int:
         return self.settings.batch_tokens // self.objective.rows.context  # type: ignore[operator]
-
-    @property
-    def _step_tokens(self) -> float:
-        return self._rows_per_step * self.objective.rows.row_tokens
-
-    def _speed(self) -> float:
-        return self._step_tokens / self.step_seconds
-
-    def _mfu(self) -> float:
-        return self._speed() * self._flops_per_token / self.matmul_rate
-
-    @property
-    def _flops_per_token(self) -> float:
-        flops = self.objective.flops_per_token
-        if not self.growing:
-            return flops
-        return flops * step_share(self.run.recipe, self.stepper.model.config.vocab_size, flops)
-
-    def _seconds_left(self, done: float) -> float:
-        if self.clock.total_steps is None:
-            return max(0.0, self.clock.budget.amount - self.clock.seconds())
-        total, step, seconds = self.clock.total_steps, self.progress.step, self.step_seconds
-        if not self.growing:
-            return (total - step) * seconds
-        # Later steps take longer.
-        before = max(0.0, total * (1 - self.settings.decay) - step)
-        whole = self.objective.flops_per_token / self._flops_per_token * seconds
-        return before * seconds + (total - step - before) * whole
 
     def _count_skipped(self, step: int, finite: bool) -> None:
         state = self.progress
@@ -243,8 +207,8 @@ class Loop:
                 "loss": sum(losses) / len(losses) if losses else None,
                 "learning_rate": self.settings.learning_rate * factor,  # type: ignore[operator]
                 "grad_norm": result.grad_norm if result.finite else None,
-                "tokens_per_second": self._speed(),
-                "mfu": self._mfu(),
+                "tokens_per_second": self.pace.tokens_per_second,
+                "mfu": self.pace.mfu(self.growing),
             }
         )
         losses.clear()
