@@ -226,8 +226,8 @@ class Training(Table):
         "begins to fall (`decay`). Until then a step takes a fraction of the time. For a language "
         "model from random weights. 0: all learn from the start. Default: 2, where heads that copy "
         "go with it: a qwen3 of 4 blocks or more, a vocabulary of 1,000 or more, on a CPU, and a "
-        "training that reads at most 5 million tokens, for longer ones have not been compared, and "
-        "none of them twice; else 0.",
+        "training that reads at most 5 million tokens (of 10 million it saves a ninth of the time, "
+        "but no loss is gained) and none of them twice; else 0.",
     )
     label_smoothing: float | None = Field(
         None,

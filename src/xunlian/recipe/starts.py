@@ -8,7 +8,7 @@ from xunlian.recipe.size import Shape
 ROTARY = ("qwen3", "llama", "qwen2", "mistral")
 LEAST_COPIED = 1000  # tokens of a vocabulary: of few, each came before
 FIRST_BLOCKS, LEAST_DEPTH = 2, 4
-LONGEST_GROWN = 5_000_000  # tokens of a training; longer ones have not been compared
+LONGEST_GROWN = 5_000_000  # tokens of a training; of twice as many it saves time, not loss
 LEAST_DECAY = 0.3
 
 
