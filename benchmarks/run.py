@@ -23,6 +23,8 @@ def main() -> None:
     for name in names:
         print(f"== {name}", flush=True)
         done = subprocess.run([sys.executable, HERE / f"{name}.py"])
+        if done.returncode < 0:
+            raise SystemExit(f"{name} was ended by signal {-done.returncode}.")
         if done.returncode:
             sys.exit(done.returncode)  # it has said why
 
